@@ -1,0 +1,1 @@
+"""The bucket: where finished videos and reference pictures lie."""

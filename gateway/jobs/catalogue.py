@@ -1,0 +1,89 @@
+"""What may be asked for: the models that clients name, and what each upstream that serves one of them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.jobs.errors import InvalidField
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Offer:
+    """One upstream serving one model."""
+
+    upstream: str
+    upstream_model: str
+    sizes: Sequence[str]
+    """First the default; empty where the upstream's own are not known, and then any is passed on."""
+    seconds: Sequence[int]
+    """Every length it takes; empty where not known."""
+    prompt_max: int
+    extra: Sequence[str] = ()
+    image_must_match_size: bool = False
+    strict: bool = True
+    """False passes on sizes and seconds that are not listed."""
+
+    @property
+    def default_size(self) -> str:
+        """The size of a request that names none."""
+        return self.sizes[0] if self.sizes else "720x1280"
+
+    @property
+    def default_seconds(self) -> int:
+        """The length of a request that names none: the least."""
+        return min(self.seconds) if self.seconds else 4
+
+    def takes(self, size: str, seconds: int) -> bool:
+        """Whether it serves this size and this length."""
+        return not self.strict or (
+            (not self.sizes or size in self.sizes) and (not self.seconds or seconds in self.seconds)
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Choice:
+    """What a request asks for once the gaps are filled; `offers` are the upstreams that can serve it, in order."""
+
+    model: str
+    size: str
+    seconds: int
+    offers: Sequence[Offer]
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(f"'{value}'" for value in dict.fromkeys(values))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Catalogue:
+    """Every model of this gateway by the name that clients use; the first is the default."""
+
+    models: Mapping[str, Sequence[Offer]]
+
+    def choose(self, *, model: str | None, size: str | None, seconds: int | None) -> Choice:
+        """Fill the gaps with defaults and check the rest; raises InvalidField that says what is allowed."""
+        name = model if model is not None else next(iter(self.models))
+        offers = self.models.get(name)
+        if offers is None:
+            message = f"The model '{name[:100]}' is not served here. Allowed: {_listed(list(self.models))}."
+            raise InvalidField("model", message, code="model_not_found")
+        chosen_size = size if size is not None else offers[0].default_size
+        chosen_seconds = seconds if seconds is not None else offers[0].default_seconds
+        fitting = [offer for offer in offers if offer.takes(chosen_size, chosen_seconds)]
+        if not fitting:
+            raise self._unfit(name, offers, chosen_size, chosen_seconds)
+        return Choice(model=name, size=chosen_size, seconds=chosen_seconds, offers=fitting)
+
+    @staticmethod
+    def _unfit(name: str, offers: Sequence[Offer], size: str, seconds: int) -> InvalidField:
+        sizes = [listed for offer in offers for listed in offer.sizes]
+        if all(offer.strict and offer.sizes and size not in offer.sizes for offer in offers):
+            return InvalidField("size", f"The size '{size[:40]}' is not served by '{name}'. Allowed: {_listed(sizes)}.")
+        lengths = sorted({listed for offer in offers for listed in offer.seconds})
+        message = f"{seconds} seconds at {size} are not served by '{name}'. Allowed: {_listed(lengths)}."
+        return InvalidField("seconds", message)
+
+    def serving(self, upstream: str) -> Sequence[str]:
+        """Return the client names of the models that an upstream serves."""
+        return [name for name, offers in self.models.items() if any(offer.upstream == upstream for offer in offers)]

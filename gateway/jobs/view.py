@@ -1,0 +1,32 @@
+"""A job as the protocol's `video` object: every fact a client may see, and none of the upstream's."""
+
+from __future__ import annotations
+
+from gateway.jobs.job import SHOWN_AS, Job
+
+
+def video(job: Job) -> dict[str, object]:
+    """Return the facts of the video as they are in this row: no links, which are made anew for each reader."""
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": job.model,
+        "status": SHOWN_AS[job.status],
+        "progress": job.progress,
+        "prompt": job.prompt,
+        "size": job.size,
+        "seconds": str(job.seconds),
+        "created_at": int(job.created_at),
+        "completed_at": int(job.finished_at) if job.finished_at is not None and job.stored is not None else None,
+        "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
+        "remixed_from_video_id": job.remixed_from,
+        "content": _content(job),
+        "callback_url": job.callback_url,
+        "metadata": dict(job.metadata),
+    }
+
+
+def _content(job: Job) -> dict[str, object] | None:
+    if job.stored is None or job.removed_at is not None:
+        return None
+    return {"bytes": job.stored.size, "sha256": job.stored.sha256, "content_type": job.stored.content_type}

@@ -1,0 +1,1 @@
+"""Upstreams: services that speak some dialect of `POST /v1/videos`."""
