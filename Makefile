@@ -1,0 +1,61 @@
+# Everything a developer types. `make` alone lists it.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# The backend (hatchling) is in every lock used here, so building the project itself needs no isolation and no network.
+INSTALL_PROJECT := $(PIP) install --root-user-action=ignore --no-deps --no-build-isolation --editable .
+COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+
+.DEFAULT_GOAL := help
+.PHONY: help demo install test check lock openapi bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.demo ## the whole product on this machine, nothing configured
+	@$(BIN)/gateway demo
+
+install: $(VENV)/.dev ## everything that developing and testing need, into .venv
+
+test: $(VENV)/.dev ## the whole suite
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --quiet
+
+check: $(VENV)/.dev ## style, formatting, types, import directions
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+
+openapi: $(VENV)/.dev ## write openapi.yaml anew
+	@$(BIN)/gateway openapi > openapi.yaml.new && mv openapi.yaml.new openapi.yaml
+
+bench: $(VENV)/.dev ## the measurements behind the README's numbers
+	@$(BIN)/python -m tests.bench
+
+lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the package index; UPGRADE=--upgrade for newer)
+	@$(COMPILE) $(UPGRADE) --extra demo --group dev -o requirements/dev.lock
+	@$(COMPILE) $(UPGRADE) --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
+	@$(COMPILE) $(UPGRADE) -c requirements/dev.lock -o requirements/runtime.lock
+
+clean: ## remove the environment and every cache
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "$(PYTHON) is too old or missing: Python 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: on Debian, apt install python3-venv"; exit 1; }
+
+# Stamps: an environment is made once, and again when its lock or the project's own metadata changes.
+$(VENV)/.demo: requirements/demo.lock pyproject.toml | $(BIN)/python
+	@echo "installing what the demo needs into $(VENV) (once)"
+	@$(PIP) install --root-user-action=ignore --require-hashes --requirement requirements/demo.lock
+	@$(INSTALL_PROJECT)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
+	@echo "installing what development needs into $(VENV) (once)"
+	@$(PIP) install --root-user-action=ignore --require-hashes --requirement requirements/dev.lock
+	@$(INSTALL_PROJECT)
+	@touch $@ $(VENV)/.demo
