@@ -110,7 +110,15 @@ def begin_transfer(
 def complete(job: Job, *, stored: Stored, at: float, detail: Mapping[str, object]) -> Transition:
     """The object lies whole in the bucket."""
     return _move(
-        job, Status.COMPLETED, "completed", at, detail=detail, progress=100, stored=stored, finished_at=at, content_urls=()
+        job,
+        Status.COMPLETED,
+        "completed",
+        at,
+        detail=detail,
+        progress=100,
+        stored=stored,
+        finished_at=at,
+        content_urls=(),
     )
 
 

@@ -95,6 +95,13 @@ class Inbox(Protocol):
         """Return the job that this key made before, if it did; raises KeyReused."""
 
 
+class RateLimits(Protocol):
+    """How many requests a client sends, counted over every process."""
+
+    def take(self, client: str, *, per_minute: int, now: float) -> float | None:
+        """Take one request from the client's rate; None where it may go on, else the seconds until the next one may."""
+
+
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
@@ -207,7 +214,7 @@ class Queries(Protocol):
         """Return the number of jobs by status, deleted ones left out."""
 
     def deliveries_due(self, now: float) -> tuple[int, float | None]:
-        """Return how many deliveries are pending, and when the earliest was due."""
+        """Return how many deliveries are pending, and how late in seconds the one due first is; None where there is none."""
 
     def schema_current(self) -> bool:
         """Whether the database is migrated to this program's schema; raises Unavailable where it can't be asked."""
@@ -286,12 +293,14 @@ class Submission:
 
 
 class Submissions(Protocol):
-    """Where money is spent: intents, slots, orphans, paused keys and request rates."""
+    """Where money is spent: intents, slots and orphans."""
 
     def take_turn(self, lane: Lane, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim queued jobs for a lane, as many as it has free slots and at most `limit`: fair among clients."""
 
-    def begin(self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float) -> tuple[Job, Submission] | None:
+    def begin(
+        self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float
+    ) -> tuple[Job, Submission] | None:
         """Commit the intent: slots counted under the key's lock, `submitting` and the submission's row in one transaction.
 
         None where there is no room, or an unresolved submission of the same fingerprint: the claim was given back.
@@ -316,7 +325,10 @@ class Submissions(Protocol):
     def walked(self, submission: Submission, *, now: float) -> None:
         """A complete walk found no orphan; only the first is remembered."""
 
-    def abandoned(self, *, worker: str, limit: int, lease_s: float, max_wait_s: float, now: float) -> Sequence[Submission]:
+    def rivals(self, submission: Submission) -> int:
+        """Return how many other submits of an equal request on this key ended unknown near this one's time."""
+
+    def abandoned(self, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Submission]:
         """Claim submissions that hold a slot for a job that is final: they are to be stopped or seen final."""
 
     def abandoned_again(self, submission: Submission, *, due_at: float, cancel_sent: bool) -> None:
@@ -325,14 +337,18 @@ class Submissions(Protocol):
     def free(self, submission: Submission, *, now: float) -> None:
         """Free the slot of a submission."""
 
-    def pause(self, lane: Lane, *, reason: str, answer: str, now: float) -> None:
+
+class Lanes(Protocol):
+    """Upstream keys: their pauses and their request rates, kept by all workers together."""
+
+    def pause(self, upstream: str, key: str, *, reason: str, answer: str, now: float) -> None:
         """Stop submitting on a key and set the time of its next probe, further off each time."""
 
     def resume(self, upstream: str, key: str | None, *, now: float) -> int:
         """Submit again at once; returns how many keys were paused."""
 
-    def answered(self, upstream: str, key: str, *, answer: str, now: float) -> None:
-        """The key was taken: end its pause."""
+    def answered(self, upstream: str, key: str, *, now: float) -> None:
+        """The key was taken: end its pause, where there is one."""
 
     def take_requests(self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float) -> int:
         """Take up to `wanted` requests from the key's rate; only called where a limit is set."""
@@ -351,6 +367,7 @@ class Delivery:
     client: str
     job_id: str
     url: str
+    receiver: str
     created_at: float
     facts: Mapping[str, object]
     attempts: int

@@ -30,3 +30,20 @@ def _content(job: Job) -> dict[str, object] | None:
     if job.stored is None or job.removed_at is not None:
         return None
     return {"bytes": job.stored.size, "sha256": job.stored.sha256, "content_type": job.stored.content_type}
+
+
+def urls(public_url: str, video_id: str) -> dict[str, str]:
+    """Return where the video's own endpoints are reached."""
+    video_url = f"{public_url}/v1/videos/{video_id}"
+    return {
+        "get": video_url,
+        "content": f"{video_url}/content",
+        "events": f"{video_url}/events",
+        "cancel": f"{video_url}/cancel",
+    }
+
+
+def filename(job: Job) -> str:
+    """Return the name under which the video is saved."""
+    webm = job.stored is not None and job.stored.content_type == "video/webm"
+    return f"{job.id}.{'webm' if webm else 'mp4'}"

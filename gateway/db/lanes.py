@@ -1,0 +1,83 @@
+"""Upstream keys: their pauses, their probes and their request rates, kept by all workers together."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from gateway.db.engine import Database
+from gateway.db.submissions import lock_key
+from gateway.db.tables import upstream_keys
+from gateway.jobs.backoff import PROBE_DELAYS_S, delay
+
+_BURST = 1
+"""Requests that may follow each other at once: with one, no minute holds more than the limit, wherever it begins."""
+
+
+class SqlLanes:
+    """The state of upstream keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pause(self, upstream: str, key: str, *, reason: str, answer: str, now: float) -> None:
+        """Stop submitting on a key and set the time of its next probe, further off each time."""
+        with self._database.write() as connection:
+            row = lock_key(connection, upstream, key)
+            connection.execute(
+                sa.update(upstream_keys)
+                .where(*_is(upstream, key))
+                .values(
+                    paused_at=row["paused_at"] if row["paused_at"] is not None else now,
+                    pause_reason=reason,
+                    probe_at=now + delay(PROBE_DELAYS_S, row["probes"]),
+                    probes=row["probes"] + 1,
+                    last_answer=answer[:500],
+                    last_answer_at=now,
+                )
+            )
+
+    def resume(self, upstream: str, key: str | None, *, now: float) -> int:
+        """Submit again at once; returns how many keys were paused."""
+        mine = _is(upstream, key) if key is not None else (upstream_keys.c.upstream == upstream,)
+        with self._database.write() as connection:
+            done = connection.execute(
+                sa.update(upstream_keys)
+                .where(*mine, upstream_keys.c.paused_at.is_not(None))
+                .values(probe_at=now, probes=0)
+            )
+            return int(done.rowcount)
+
+    def answered(self, upstream: str, key: str, *, now: float) -> None:
+        """The key was taken: end its pause, where there is one."""
+        paused = (*_is(upstream, key), upstream_keys.c.paused_at.is_not(None))
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(upstream_keys.c.key).where(*paused)) is None:
+                return
+        with self._database.write() as connection:
+            connection.execute(
+                sa.update(upstream_keys)
+                .where(*paused)
+                .values(paused_at=None, pause_reason=None, probe_at=None, probes=0, last_answer_at=now)
+            )
+
+    def take_requests(self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float) -> int:
+        """Take up to `wanted` requests from the key's rate; returns how many may be made now.
+
+        `spent_until` is the instant up to which the rate is used up (the generic cell rate algorithm).
+        """
+        if wanted <= 0:
+            return 0
+        apart = 60.0 / per_minute
+        with self._database.write() as connection:
+            row = lock_key(connection, upstream, key)
+            spent = max(row["spent_until"], now - apart * _BURST)
+            granted = min(wanted, int((now - spent) / apart + 1e-9))
+            if granted:
+                connection.execute(
+                    sa.update(upstream_keys).where(*_is(upstream, key)).values(spent_until=spent + granted * apart)
+                )
+            return granted
+
+
+def _is(upstream: str, key: str) -> tuple[sa.ColumnElement[bool], ...]:
+    return (upstream_keys.c.upstream == upstream, upstream_keys.c.key == key)

@@ -1,0 +1,214 @@
+"""The read side: what the API and the operator's commands show."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.exc import SQLAlchemyError
+
+from gateway.db.engine import Database
+from gateway.db.migrate import current_revision, newest_revision
+from gateway.db.rows import job_of
+from gateway.db.tables import attempts, deliveries, history, jobs, submissions, upstream_keys, workers
+from gateway.jobs.errors import NotFound
+from gateway.jobs.job import SHOWN_AS, Job, Status
+from gateway.jobs.ports import Attempt, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
+
+_DURATIONS_NEEDED = 5
+_DURATIONS_LOOKED_AT = 20
+
+
+class SqlQueries:
+    """Reading. None of these locks anything or waits for a writer."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def now(self) -> float:
+        """Return the database's clock."""
+        return self._database.now()
+
+    def job(self, job_id: str, *, client: str | None) -> Job:
+        """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
+        with self._database.read() as connection:
+            return _job(connection, job_id, client)
+
+    def jobs(self, client: str, wanted: VideoFilter) -> tuple[Sequence[Job], bool]:
+        """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
+        with self._database.read() as connection:
+            statement = _listing(client, wanted)
+            if wanted.after is not None:
+                last = _job(connection, wanted.after, client)
+                place = sa.tuple_(jobs.c.created_at, jobs.c.id)
+                there = sa.tuple_(sa.literal(last.created_at), sa.literal(last.id))
+                statement = statement.where(place < there if wanted.newest_first else place > there)
+            rows = [job_of(row) for row in connection.execute(statement.limit(wanted.limit + 1)).mappings()]
+        return rows[: wanted.limit], len(rows) > wanted.limit
+
+    def events(self, job_id: str) -> Sequence[Event]:
+        """Return what happened to a job, in order: history and delivery attempts."""
+        with self._database.read() as connection:
+            changes = connection.execute(sa.select(history).where(history.c.job_id == job_id).order_by(history.c.id))
+            told = [_event_of(row) for row in changes.mappings()]
+            tries = connection.execute(
+                sa.select(attempts, deliveries.c.type)
+                .join(deliveries, deliveries.c.id == attempts.c.delivery_id)
+                .where(deliveries.c.job_id == job_id)
+                .order_by(attempts.c.id)
+            )
+            told += [_attempt_event(row) for row in tries.mappings()]
+        return sorted(told, key=lambda event: event.at)
+
+    def deliveries(self, job_id: str) -> Sequence[DeliveryRecord]:
+        """Return a job's deliveries, oldest first."""
+        with self._database.read() as connection:
+            return delivery_records(connection, deliveries.c.job_id == job_id)
+
+    def queue_position(self, job: Job) -> int:
+        """Return 1 for the queued job of its model that was accepted first."""
+        before = sa.select(sa.func.count()).where(
+            jobs.c.status == Status.QUEUED.value,
+            jobs.c.model == job.model,
+            sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.literal(job.created_at), sa.literal(job.id)),
+        )
+        with self._database.read() as connection:
+            return int(connection.scalar(before) or 0) + 1
+
+    def usual_duration_s(self, *, model: str, size: str, seconds: int) -> float | None:
+        """Return the median time from acceptance upstream to the finished video; None until five are known."""
+        latest = (
+            sa.select((jobs.c.finished_at - jobs.c.accepted_at).label("took"))
+            .where(
+                jobs.c.model == model,
+                jobs.c.size == size,
+                jobs.c.seconds == seconds,
+                jobs.c.status == Status.COMPLETED.value,
+            )
+            .order_by(jobs.c.finished_at.desc())
+            .limit(_DURATIONS_LOOKED_AT)
+        )
+        with self._database.read() as connection:
+            took = [float(row.took) for row in connection.execute(latest)]
+        return statistics.median(took) if len(took) >= _DURATIONS_NEEDED else None
+
+    def workers(self) -> Sequence[WorkerBeat]:
+        """Return the workers known, newest beat first."""
+        with self._database.read() as connection:
+            rows = connection.execute(sa.select(workers.c.id, workers.c.beat_at).order_by(workers.c.beat_at.desc()))
+            return [WorkerBeat(id=row.id, beat_at=row.beat_at) for row in rows]
+
+    def upstream_keys(self) -> Sequence[KeyState]:
+        """Return every upstream key that was used or paused."""
+        used = (
+            sa.select(sa.func.count())
+            .where(
+                submissions.c.upstream == upstream_keys.c.upstream,
+                submissions.c.key == upstream_keys.c.key,
+                submissions.c.slot_released_at.is_(None),
+            )
+            .scalar_subquery()
+        )
+        statement = sa.select(upstream_keys, used.label("slots_used")).order_by(
+            upstream_keys.c.upstream, upstream_keys.c.key
+        )
+        with self._database.read() as connection:
+            return [_key_state(row) for row in connection.execute(statement).mappings()]
+
+    def counts(self) -> Mapping[str, int]:
+        """Return the number of jobs by status, deleted ones left out."""
+        grouped = sa.select(jobs.c.status, sa.func.count()).where(jobs.c.deleted_at.is_(None)).group_by(jobs.c.status)
+        with self._database.read() as connection:
+            found = {row[0]: int(row[1]) for row in connection.execute(grouped)}
+        return {status.value: found.get(status.value, 0) for status in Status}
+
+    def deliveries_due(self, now: float) -> tuple[int, float | None]:
+        """Return how many deliveries are pending, and how late the one due first is; None where none is late."""
+        pending = sa.select(sa.func.count(), sa.func.min(deliveries.c.due_at)).where(deliveries.c.status == "pending")
+        with self._database.read() as connection:
+            count, earliest = connection.execute(pending).one()
+        return int(count), max(0.0, now - earliest) if earliest is not None else None
+
+    def schema_current(self) -> bool:
+        """Whether the database is migrated to this program's schema; raises Unavailable where it can't be asked."""
+        with self._database.read() as connection:
+            return current_revision(connection) == newest_revision()
+
+
+def _job(connection: Connection, job_id: str, client: str | None) -> Job:
+    mine = [jobs.c.id == job_id, jobs.c.deleted_at.is_(None)]
+    if client is not None:
+        mine.append(jobs.c.client == client)
+    row = connection.execute(sa.select(jobs).where(*mine)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
+    return job_of(row)
+
+
+def _listing(client: str, wanted: VideoFilter) -> sa.Select[tuple[object, ...]]:
+    statement = sa.select(jobs).where(jobs.c.client == client, jobs.c.deleted_at.is_(None))
+    if wanted.status is not None:
+        statement = statement.where(
+            jobs.c.status.in_([s.value for s, shown in SHOWN_AS.items() if shown == wanted.status])
+        )
+    if wanted.model is not None:
+        statement = statement.where(jobs.c.model == wanted.model)
+    for key, value in wanted.metadata.items():
+        statement = statement.where(jobs.c.metadata[key].as_string() == value)
+    if wanted.newest_first:
+        return statement.order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
+    return statement.order_by(jobs.c.created_at, jobs.c.id)
+
+
+def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> Sequence[DeliveryRecord]:
+    """Return the deliveries that a condition picks, oldest first, each with its attempts."""
+    rows = (
+        connection.execute(sa.select(deliveries).where(which).order_by(deliveries.c.created_at, deliveries.c.id))
+        .mappings()
+        .all()
+    )
+    tries: dict[str, list[Attempt]] = {row["id"]: [] for row in rows}
+    made = sa.select(attempts).where(attempts.c.delivery_id.in_(list(tries))).order_by(attempts.c.number)
+    for row in connection.execute(made).mappings():
+        tries[row["delivery_id"]].append(_attempt_of(row))
+    return [
+        DeliveryRecord(
+            id=row["id"],
+            event_id=row["event_id"],
+            type=row["type"],
+            video_id=row["job_id"],
+            url=row["url"],
+            status=row["status"],
+            created_at=row["created_at"],
+            due_at=row["due_at"],
+            attempts=tries[row["id"]],
+        )
+        for row in rows
+    ]
+
+
+_ATTEMPT = ("number", "started_at", "finished_at", "outcome", "status", "latency_ms", "answer", "error")
+
+
+def _attempt_of(row: RowMapping) -> Attempt:
+    return Attempt(**{name: row[name] for name in _ATTEMPT})
+
+
+def _event_of(row: RowMapping) -> Event:
+    names = ("at", "event", "status_before", "status", "detail")
+    return Event(**{name: row[name] for name in names})
+
+
+def _attempt_event(row: RowMapping) -> Event:
+    told = {name: row[name] for name in _ATTEMPT if name not in {"started_at", "outcome", "finished_at"}}
+    detail = {"type": row["type"], "delivery": row["delivery_id"], "outcome": row["outcome"], **told}
+    return Event(
+        at=row["finished_at"] or row["started_at"], event="callback", status_before=None, status=None, detail=detail
+    )
+
+
+def _key_state(row: RowMapping) -> KeyState:
+    names = ("upstream", "key", "slots_used", "paused_at", "pause_reason", "probe_at", "last_answer", "last_answer_at")
+    return KeyState(**{name: row[name] for name in names})

@@ -1,0 +1,186 @@
+"""The one writer: compare and set, history, deliveries and slots, in one transaction or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from gateway.db.engine import Database
+from gateway.db.rows import changes_of, job_of
+from gateway.db.tables import deliveries, history, jobs, objects, receivers, submissions
+from gateway.jobs.errors import Conflict, NotFound, StaleJob
+from gateway.jobs.job import Job, Status, new_id
+from gateway.jobs.lifecycle import Transition, cancel
+from gateway.webhooks import events
+from gateway.webhooks.targets import receiver_of
+
+_READS_AGAIN = 8
+"""How often cancelling reads again; each time somebody else must have moved the job, and it has few moves."""
+
+
+def write_transition(connection: Connection, transition: Transition) -> Job:
+    """Write a transition inside a transaction that does more; `SqlRecorder.record` is the usual way.
+
+    Raises StaleJob, and then nothing of the transaction may be kept.
+    """
+    before, after = transition.before, transition.after
+    written = connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == before.id, jobs.c.version == before.version)
+        .values(**changes_of(before, after))
+    )
+    if written.rowcount != 1:
+        raise StaleJob(before.id)
+    _write_history(connection, transition)
+    _write_delivery(connection, transition)
+    _settle_submission(connection, transition)
+    _settle_objects(connection, transition)
+    return after
+
+
+def _write_history(connection: Connection, transition: Transition) -> None:
+    connection.execute(
+        sa.insert(history).values(
+            job_id=transition.after.id,
+            at=transition.at,
+            event=transition.event,
+            status_before=transition.before.status.value,
+            status=transition.after.status.value,
+            detail=dict(transition.detail),
+        )
+    )
+
+
+def _write_delivery(connection: Connection, transition: Transition) -> None:
+    job, type_ = transition.after, events.type_of(transition)
+    if job.callback_url is None or type_ not in job.callback_events or job.deleted_at is not None:
+        return
+    receiver = str(receiver_of(job.callback_url))
+    held_until = connection.scalar(
+        sa.select(receivers.c.open_until).where(receivers.c.client == job.client, receivers.c.receiver == receiver)
+    )
+    connection.execute(
+        sa.insert(deliveries).values(
+            id=new_id("del", transition.at),
+            event_id=new_id("evt", transition.at),
+            client=job.client,
+            job_id=job.id,
+            type=type_,
+            url=job.callback_url,
+            receiver=receiver,
+            facts=events.facts(transition),
+            status="pending",
+            created_at=transition.at,
+            due_at=max(transition.at, held_until or 0.0),
+        )
+    )
+
+
+def _settle_submission(connection: Connection, transition: Transition) -> None:
+    """Free the slot where the upstream is done; else, of a job that is final, hand it to the clean-up."""
+    if not (transition.frees_slot or transition.after.final):
+        return
+    values: dict[str, Any] = {"slot_released_at" if transition.frees_slot else "due_at": transition.at}
+    connection.execute(
+        sa.update(submissions)
+        .where(submissions.c.job_id == transition.after.id, submissions.c.slot_released_at.is_(None))
+        .values(**values)
+    )
+
+
+def _settle_objects(connection: Connection, transition: Transition) -> None:
+    """Keep the video's object, and hand the reference to the sweep: a final job has no more use for it."""
+    job = transition.after
+    if not job.final:
+        return
+    if job.stored:
+        kept = connection.execute(
+            sa.update(objects)
+            .where(objects.c.key == job.stored.object_key, objects.c.state == "writing")
+            .values(state="kept", due_at=None)
+        )
+        # The lease ran out and the sweep has taken the object: this try is lost, whatever was uploaded.
+        if kept.rowcount != 1:
+            raise StaleJob(job.id)
+    if job.reference and job.reference.object_key:
+        discard(connection, job.reference.object_key, transition.at)
+
+
+def discard(connection: Connection, key: str, now: float) -> None:
+    """Hand an object to the sweep."""
+    connection.execute(sa.update(objects).where(objects.c.key == key).values(state="garbage", due_at=now, sweeps=0))
+
+
+class SqlRecorder:
+    """The door through which every job changes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, transition: Transition) -> Job:
+        """Write the transition, its history row and its deliveries, all or nothing; raises StaleJob."""
+        with self._database.write() as connection:
+            return write_transition(connection, transition)
+
+    def cancel(self, job_id: str, *, client: str, now: float) -> Job:
+        """Cancel a job, reading again where it moved meanwhile. Raises NotFound, or Conflict where it is final otherwise."""
+        for _ in range(_READS_AGAIN):
+            try:
+                with self._database.write() as connection:
+                    return _cancel(connection, _owned(connection, job_id, client), now)
+            except StaleJob:
+                continue
+        raise Conflict("The video is changing too fast to be cancelled; try again.", code="conflict")
+
+    def erase(self, job_id: str, *, client: str, now: float) -> None:
+        """Delete a job: cancel it if unfinished, give up its deliveries, hand its objects to the sweep."""
+        with self._database.write() as connection:
+            job = _owned(connection, job_id, client)
+            if not job.final:
+                silent = replace(job, callback_url=None)
+                job = replace(write_transition(connection, cancel(silent, at=now)), callback_url=job.callback_url)
+            _erase(connection, job, now)
+
+
+def _owned(connection: Connection, job_id: str, client: str) -> Job:
+    # Locked: on PostgreSQL a worker's transition in between would make this one stale for nothing.
+    found = connection.execute(
+        sa.select(jobs)
+        .where(jobs.c.id == job_id, jobs.c.client == client, jobs.c.deleted_at.is_(None))
+        .with_for_update()
+    ).mappings()
+    row = found.one_or_none()
+    if row is None:
+        raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
+    return job_of(row)
+
+
+def _cancel(connection: Connection, job: Job, now: float) -> Job:
+    if job.status is Status.CANCELLED:
+        return job
+    if job.final:
+        raise Conflict(f"The video is {job.status} already and can't be cancelled.", code="already_final")
+    return write_transition(connection, cancel(job, at=now))
+
+
+def _erase(connection: Connection, job: Job, now: float) -> None:
+    connection.execute(
+        sa.update(jobs)
+        .where(jobs.c.id == job.id)
+        .values(deleted_at=now, removed_at=now, prompt=None, version=jobs.c.version + 1)
+    )
+    connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.job_id == job.id, deliveries.c.status == "pending")
+        .values(status="disabled", due_at=None)
+    )
+    if job.stored:
+        discard(connection, job.stored.object_key, now)
+    connection.execute(
+        sa.insert(history).values(
+            job_id=job.id, at=now, event="deleted", status_before=job.status.value, status=job.status.value, detail={}
+        )
+    )

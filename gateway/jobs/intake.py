@@ -1,0 +1,229 @@
+"""Accepting a video: what is asked for is checked against what is served, its picture is kept, and a job is put down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Protocol
+
+from gateway.jobs.catalogue import Catalogue, Choice, Offer
+from gateway.jobs.errors import InvalidField, KeyReused, QueueFull
+from gateway.jobs.job import Job, Reference, Status, new_id
+from gateway.jobs.ports import Acceptance, Caller, Inbox, Ledger
+
+REFERENCE_GRACE_S = 3600.0
+"""For how long a picture may lie in the bucket without a job that names it."""
+
+_SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NewVideo:
+    """What a request asks for, well formed but not yet checked against what is served. None: the request left it out."""
+
+    prompt: str
+    model: str | None = None
+    size: str | None = None
+    seconds: int | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, object] = field(default_factory=dict)
+    callback_url: str | None = None
+    callback_events: Sequence[str] = ()
+    reference_url: str | None = None
+    """Where the worker is to fetch the picture from."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReferenceImage:
+    """A picture that came with the request and was really decoded."""
+
+    data: bytes = field(repr=False)
+    content_type: str
+    """`image/png`, `image/jpeg` or `image/webp`."""
+    width: int
+    height: int
+
+    @property
+    def sha256(self) -> str:
+        """The picture's hash in hex."""
+        return hashlib.sha256(self.data).hexdigest()
+
+
+class PictureStore(Protocol):
+    """The one thing that accepting asks of the bucket."""
+
+    def put(self, key: str, data: bytes, *, content_type: str) -> None:
+        """Write a small object at once; raises what the bucket raises."""
+
+
+def object_folder(client: str, job_id: str, created_at: float) -> str:
+    """Return the folder of a job's objects: `client/yyyy/mm/dd/job id`, with a client name that no store minds."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "-", client)[:40]
+    if safe != client:
+        # Two names that look alike once cleaned must not share a folder.
+        safe = f"{safe}-{hashlib.sha256(client.encode()).hexdigest()[:8]}"
+    return f"{safe}/{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}"
+
+
+def request_hash(request: NewVideo, image: ReferenceImage | None) -> str:
+    """Return the hash of what was asked for: equal for JSON and form, whatever the order of the fields."""
+    fields = {name: getattr(request, name) for name in NewVideo.__slots__}
+    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
+    canonical = json.dumps([fields, image.sha256 if image else None], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Intake:
+    """The use case of accepting. Safe from many threads."""
+
+    def __init__(
+        self,
+        *,
+        catalogue: Catalogue,
+        inbox: Inbox,
+        ledger: Ledger,
+        pictures: PictureStore,
+        max_unfinished: int,
+        has_secret: Callable[[str], bool],
+        target_refusal: Callable[[str], str | None],
+    ) -> None:
+        self._catalogue = catalogue
+        self._inbox = inbox
+        self._ledger = ledger
+        self._pictures = pictures
+        self._max_unfinished = max_unfinished
+        self._has_secret = has_secret
+        self._target_refusal = target_refusal
+
+    def accept(
+        self,
+        caller: Caller,
+        request: NewVideo,
+        image: ReferenceImage | None,
+        *,
+        idempotency_key: str | None,
+        sdk_retry: bool,
+        now: float,
+    ) -> Acceptance:
+        """Put down a queued job, or find the one that an equal request made. `now`: the database's clock.
+
+        Raises InvalidField, KeyReused, QueueFull, Unavailable, and what the bucket raises; then nothing is kept.
+        """
+        hashed = request_hash(request, image)
+        if idempotency_key is not None:
+            # Before every check: a repeat is answered even if the callback's host or the model is gone by now.
+            earlier = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=idempotency_key, now=now)
+            if earlier is not None:
+                return Acceptance(job=earlier, replayed=True)
+        choice = self._checked(caller, request, image)
+        job = _job(caller, request, choice, now)
+        if image is not None:
+            job = replace(job, reference=self._kept(job, image, now))
+        try:
+            accepted = self._inbox.accept(
+                job,
+                request_hash=hashed,
+                idempotency_key=idempotency_key,
+                sdk_retry=sdk_retry and idempotency_key is None,
+                max_unfinished=self._max_unfinished,
+                now=now,
+            )
+        except (KeyReused, QueueFull):
+            # Only where it is sure that no job was written: after a lost connection the picture is left to its grace.
+            self._drop_picture(job, now)
+            raise
+        if accepted.replayed:
+            self._drop_picture(job, now)
+        return accepted
+
+    def _drop_picture(self, job: Job, now: float) -> None:
+        if job.reference is not None and job.reference.object_key:
+            self._ledger.discard(job.reference.object_key, now=now)
+
+    def _checked(self, caller: Caller, request: NewVideo, image: ReferenceImage | None) -> Choice:
+        if not self._catalogue.models:
+            raise InvalidField("model", "No model is configured on this gateway.", code="model_not_found")
+        choice = self._catalogue.choose(model=request.model, size=request.size, seconds=request.seconds)
+        _check_offers(choice, request, image)
+        if request.callback_url is not None:
+            self._check_callback(caller.client, request.callback_url)
+        if request.reference_url is not None:
+            refusal = self._target_refusal(request.reference_url)
+            if refusal is not None:
+                raise InvalidField("input_reference", f"The picture's URL is refused: {refusal}")
+        return choice
+
+    def _check_callback(self, client: str, url: str) -> None:
+        if not self._has_secret(client):
+            message = "No webhook secret is set for this client, so a callback could not be signed. Set GATEWAY_WEBHOOK_SECRET."
+            raise InvalidField("callback_url", message, code="webhook_secret_missing")
+        refusal = self._target_refusal(url)
+        if refusal is not None:
+            raise InvalidField("callback_url", f"The callback URL is refused: {refusal}")
+
+    def _kept(self, job: Job, image: ReferenceImage, now: float) -> Reference:
+        key = f"{object_folder(job.client, job.id, job.created_at)}/reference.{_SUFFIX[image.content_type]}"
+        self._ledger.begin(key, until=now + REFERENCE_GRACE_S, now=now)
+        try:
+            self._pictures.put(key, image.data, content_type=image.content_type)
+        except Exception:
+            self._ledger.discard(key, now=now)
+            raise
+        return Reference(content_type=image.content_type, sha256=image.sha256, size=len(image.data), object_key=key)
+
+
+def _check_offers(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> None:
+    """Raise InvalidField unless one of the upstreams takes all of the request."""
+    offers = _taking_prompt(choice.offers, request.prompt)
+    offers = _taking_extra(offers, request.extra)
+    if image is None:
+        return
+    given = f"{image.width}x{image.height}"
+    if all(offer.image_must_match_size and given != choice.size for offer in offers):
+        message = f"The picture is {given}, and must be exactly as large as the video: {choice.size}."
+        raise InvalidField("input_reference", message, code="invalid_image_size")
+
+
+def _taking_prompt(offers: Sequence[Offer], prompt: str) -> Sequence[Offer]:
+    taking = [offer for offer in offers if len(prompt) <= offer.prompt_max]
+    if not taking:
+        longest = max(offer.prompt_max for offer in offers)
+        message = f"The prompt has {len(prompt)} characters; at most {longest} are allowed for this model."
+        raise InvalidField("prompt", message, code="string_above_max_length")
+    return taking
+
+
+def _taking_extra(offers: Sequence[Offer], extra: Mapping[str, object]) -> Sequence[Offer]:
+    taking = [offer for offer in offers if set(extra) <= set(offer.extra)]
+    if not taking:
+        allowed = sorted({name for offer in offers for name in offer.extra})
+        unknown = next((name for name in extra if name not in allowed), next(iter(extra)))
+        message = f"The upstream of this model takes no '{unknown[:64]}' together with the rest. Allowed in extra: "
+        raise InvalidField(
+            f"extra.{unknown[:64]}", message + (", ".join(allowed) or "nothing") + ".", code="unknown_parameter"
+        )
+    return taking
+
+
+def _job(caller: Caller, request: NewVideo, choice: Choice, now: float) -> Job:
+    return Job(
+        id=new_id("video", now),
+        client=caller.client,
+        status=Status.QUEUED,
+        version=1,
+        model=choice.model,
+        size=choice.size,
+        seconds=choice.seconds,
+        created_at=now,
+        due_at=now,
+        prompt=request.prompt,
+        metadata=dict(request.metadata),
+        extra=dict(request.extra),
+        callback_url=request.callback_url,
+        callback_events=tuple(request.callback_events) if request.callback_url is not None else (),
+        reference=Reference(url=request.reference_url) if request.reference_url is not None else None,
+    )
