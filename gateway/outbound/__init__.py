@@ -1,0 +1,1 @@
+"""Every connection that leaves the gateway: total deadlines, bounded bodies, the guard against private addresses."""

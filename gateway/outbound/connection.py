@@ -1,0 +1,295 @@
+"""The seam in urllib3: connections that dial through a finder, obey a call's deadline and ask before the first byte."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util.ssl_match_hostname import CertificateError
+
+from gateway.outbound.deadline import Deadlines, Ticket
+from gateway.outbound.dial import Finder, dial
+from gateway.outbound.errors import AnswerLost, NotSent
+
+
+class Call:
+    """One request on its way: what it may take, and how far it got. Belongs to one thread until it is open."""
+
+    def __init__(
+        self,
+        *,
+        deadlines: Deadlines,
+        at: float,
+        connect_by: float,
+        before_send: Callable[[], bool] | None,
+        fresh: bool = False,
+    ) -> None:
+        self.at = at
+        """The monotonic instant at which the socket is shut down."""
+        self.connect_by = min(at, connect_by)
+        self.fresh = fresh
+        """Whether a kept-alive connection must not be used."""
+        self.sent = False
+        self.reused = True
+        self.peer: str | None = None
+        self.sock: socket.socket | None = None
+        self.handle: socket.socket | None = None
+        self.orphan: socket.socket | None = None
+        """The handle of a connection that was closed while this call still reads from it."""
+        self._deadlines = deadlines
+        self._before_send = before_send
+        self._asked = False
+        self._ticket: Ticket | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline shut the socket down, or is past."""
+        return (self._ticket is not None and self._ticket.fired) or time.monotonic() >= self.at
+
+    def watch(self, handle: socket.socket, *, at: float) -> None:
+        """Have `handle` shut down at `at`, instead of whatever was watched before."""
+        self.unwatch()
+        self.at = at
+        self.handle = handle
+        self._ticket = self._deadlines.arm(handle, at=at)
+
+    def unwatch(self) -> None:
+        """Forget the deadline's watch, not the deadline."""
+        if self._ticket is not None:
+            self._deadlines.disarm(self._ticket)
+
+    def extend(self, at: float | None) -> None:
+        """Put another deadline, or none, in place of the present one. Raises AnswerLost where that has passed."""
+        self.unwatch()
+        if self._ticket is not None and self._ticket.fired:
+            raise AnswerLost("timeout")
+        self.at = float("inf") if at is None else at
+        if at is not None and self.handle is not None:
+            self.watch(self.handle, at=at)
+
+    def again(self, *, connect_timeout_s: float) -> Call:
+        """Return a call with the same deadline that takes a new connection."""
+        return Call(
+            deadlines=self._deadlines,
+            at=self.at,
+            connect_by=time.monotonic() + connect_timeout_s,
+            before_send=self._before_send,
+            fresh=True,
+        )
+
+    def ask(self) -> None:
+        """Ask once whether the request may leave. Raises NotSent."""
+        if not self._asked:
+            self._asked = True
+            if self._before_send is not None and not self._before_send():
+                raise NotSent("declined", declined=True)
+            if self.expired:
+                raise NotSent("timeout")
+
+    def lost(self, reason: str, *, stale: bool = False) -> AnswerLost | NotSent:
+        """Return the error for a failure of the connection in use; the deadline's own doing is called `timeout`."""
+        if self.expired:
+            reason, stale = "timeout", False
+        return AnswerLost(reason, stale=stale) if self.sent else NotSent(reason)
+
+    def finish(self) -> None:
+        """Let go of the deadline, and of a connection that is closed already."""
+        self.unwatch()
+        if self.orphan is not None:
+            self.orphan.close()
+            self.orphan = None
+
+
+class Calls(threading.local):
+    """The call that a thread is about to open: requests has no way to hand it through to the connection."""
+
+    call: Call | None = None
+
+
+class _Watched(HTTPConnection):
+    """A connection that works for one `Call` at a time. `handle` is a duplicate of its socket, for the watchdog only.
+
+    The duplicate outlives both the wrapping in TLS, which empties the socket object that was there before, and a close
+    by http.client; so the watchdog can never reach a descriptor that was closed and given to somebody else.
+    """
+
+    finder: Finder
+    resolve_timeout_s: float
+    call: Call | None = None
+    handle: socket.socket | None = None
+    peer: str | None = None
+
+    def _the_call(self) -> Call:
+        if self.call is None:
+            raise NotSent("invalid")
+        return self.call
+
+    def _new_conn(self) -> socket.socket:
+        call = self._the_call()
+        call.reused = False
+        sock = dial(
+            self._dns_host,
+            self.port,
+            finder=self.finder,
+            by=call.connect_by,
+            resolve_timeout_s=self.resolve_timeout_s,
+            opened=self._opened,
+        )
+        # A TLS handshake takes this as its total limit, however many reads it needs.
+        sock.settimeout(max(0.001, call.connect_by - time.monotonic()))
+        return sock
+
+    def _opened(self, sock: socket.socket) -> None:
+        self.handle = sock.dup()
+        self.peer = str(sock.getpeername()[0])
+
+    def connect(self) -> None:
+        """Connect, with TLS where the scheme says so. Raises NotSent."""
+        call = self._the_call()
+        try:
+            super().connect()
+        except (ssl.SSLError, CertificateError) as error:
+            raise NotSent("tls") from error
+        except TimeoutError as error:
+            raise NotSent("timeout") from error
+        except OSError as error:
+            raise NotSent("tls" if self.handle is not None else "unreachable") from error
+        if self.sock is not None:
+            self.sock.settimeout(max(0.001, call.at - time.monotonic()))
+
+    def send(self, data: Any) -> None:
+        """Send bytes, once the call agrees. Raises NotSent or AnswerLost."""
+        call = self._the_call()
+        if self.sock is None:
+            self.connect()
+        if not call.sent:
+            self._begin(call)
+        try:
+            super().send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            # urllib3 looks whether an answer came all the same: a 413 is often sent before the body was read.
+            raise
+        except OSError as error:
+            raise call.lost("timeout" if isinstance(error, TimeoutError) else "reset", stale=call.reused) from error
+
+    def _begin(self, call: Call) -> None:
+        if self.handle is not None:
+            call.watch(self.handle, at=call.at)
+        call.sock, call.peer = self.sock, self.peer
+        call.ask()
+        call.sent = True
+
+    def getresponse(self) -> Any:
+        """Return the answer's head. Raises AnswerLost."""
+        call = self._the_call()
+        try:
+            return super().getresponse()
+        except TimeoutError as error:
+            raise call.lost("timeout") from error
+        except OSError as error:
+            raise call.lost("reset", stale=call.reused) from error
+        except (http.client.HTTPException, HTTPError, ValueError) as error:
+            raise call.lost("malformed") from error
+
+    def close(self) -> None:
+        """Close it; a call that still reads the answer keeps the handle, and with it the deadline."""
+        handle, self.handle = self.handle, None
+        super().close()
+        if handle is None:
+            return
+        if self.call is not None and self.call.handle is handle:
+            self.call.orphan = handle
+        else:
+            handle.close()
+
+
+class _WatchedTls(_Watched, HTTPSConnection):
+    """The same over TLS."""
+
+
+class _PoolOfCalls(HTTPConnectionPool):
+    """A pool that gives each connection the call it is to work for."""
+
+    ConnectionCls = _Watched
+
+    def __init__(
+        self, *args: Any, calls: Calls, finder: Finder, resolve_timeout_s: float, reuse: bool, **kw: Any
+    ) -> None:
+        super().__init__(*args, **kw)
+        self._calls = calls
+        self._finder = finder
+        self._resolve_timeout_s = resolve_timeout_s
+        self._reuse = reuse
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        call = self._calls.call
+        conn: Any = super()._get_conn(timeout) if self._reuse else self._new_conn()
+        if call is not None and call.fresh:
+            conn.close()
+        conn.finder, conn.resolve_timeout_s, conn.call = self._finder, self._resolve_timeout_s, call
+        return conn
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.call = None
+        if self._reuse:
+            super()._put_conn(conn)
+        elif conn is not None:
+            conn.close()
+
+
+class _TlsPoolOfCalls(_PoolOfCalls, HTTPSConnectionPool):
+    """The same over TLS."""
+
+    ConnectionCls = _WatchedTls
+
+
+class Adapter(HTTPAdapter):
+    """requests' adapter over such pools: no retries, no proxies, and one TLS context for all connections."""
+
+    def __init__(
+        self,
+        *,
+        calls: Calls,
+        finder: Finder,
+        resolve_timeout_s: float,
+        reuse: bool,
+        tls: ssl.SSLContext,
+        block_size: int,
+        pool_size: int,
+    ) -> None:
+        self._tls = tls
+        self._block_size = block_size
+        super().__init__(pool_connections=32, pool_maxsize=pool_size, max_retries=0)
+        ours: dict[str, Any] = {
+            "calls": calls,
+            "finder": finder,
+            "resolve_timeout_s": resolve_timeout_s,
+            "reuse": reuse,
+        }
+        self.poolmanager.pool_classes_by_scheme = {
+            "http": partial(_PoolOfCalls, **ours),
+            "https": partial(_TlsPoolOfCalls, **ours),
+        }
+
+    def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:  # noqa: FBT001, FBT002
+        """Make the pool manager with our TLS context and block size."""
+        super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, blocksize=self._block_size, **kw)
+
+    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
+        """Return host, port and scheme only: requests would have each connection load the certificates again."""
+        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
+        return host, {}
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Nothing: the TLS context decides."""
