@@ -1,0 +1,22 @@
+"""The settings of one installation: read once by the doors, then handed on as values."""
+
+from gateway.settings.fields import Settings, Spec, specs
+from gateway.settings.secret_key import key_file, master_key
+from gateway.settings.shown import describe, settings_table
+from gateway.settings.sources import SettingsError
+from gateway.settings.values import Address, NamedSecret, Secret, is_loopback
+
+__all__ = [
+    "Address",
+    "NamedSecret",
+    "Secret",
+    "Settings",
+    "SettingsError",
+    "Spec",
+    "describe",
+    "is_loopback",
+    "key_file",
+    "master_key",
+    "settings_table",
+    "specs",
+]
