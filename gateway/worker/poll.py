@@ -1,0 +1,139 @@
+"""The poll step: rendering → storing or failed. A hiccup of the upstream never fails a video that is paid for."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.jobs import lifecycle
+from gateway.jobs.job import Failure, Job, Status
+from gateway.jobs.ports import Claims, Lanes
+from gateway.upstreams.port import Answer, Failed, Finished, KeyRefused, Missing, NoAnswer, PollOutcome, Unfinished
+from gateway.worker.limits import Limits
+from gateway.worker.moment import Moment
+from gateway.worker.persistence import Persistence
+from gateway.worker.routes import Route, Routes
+from gateway.worker.telling import told
+
+log = logging.getLogger(__name__)
+
+MISSING_POLLS = 4
+"""404s in a row before a job counts as lost: some upstreams show a new job late, some lose all at a restart."""
+
+PATIENCE = 3
+"""How many times GATEWAY_MAX_WAIT_S a video lives while its upstream gives no valid answer."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PollStep:
+    """Asks about each video by its own clock."""
+
+    routes: Routes
+    claims: Claims
+    lanes: Lanes
+    persistence: Persistence
+    limits: Limits
+
+    def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+        """Claim due videos, as many as their keys' rates allow."""
+        now = moment()
+        lease_s = self.limits.poll_lease_s
+        jobs = self.claims.due(Status.RENDERING, worker=worker, limit=limit, lease_s=lease_s, now=now)
+        return [partial(self.run, job, route, moment) for job in jobs if (route := self._affordable(job, jobs, now))]
+
+    def _affordable(self, job: Job, jobs: Sequence[Job], now: float) -> Route | None:
+        route = self.routes.of(job)
+        if route is None:
+            log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
+            return None
+        key = route.key(job.upstream_key)
+        if not self.routes.afford(route.name, key.name, 1, now=now):
+            waiting = Counter(other.upstream_key for other in jobs)[job.upstream_key]
+            self.claims.release(job, due_at=now + 60.0 / route.requests_per_minute * min(waiting, 4))
+            return None
+        return route
+
+    def run(self, job: Job, route: Route, moment: Moment) -> None:
+        """Poll one video, and write down what is new."""
+        key = route.key(job.upstream_key)
+        outcome = route.adapter.poll(job.upstream_job_id or "", key)
+        if isinstance(outcome, Missing) and not route.has_key(job.upstream_key):
+            # Asked with another key than the one that accepted it: its 404 says nothing.
+            outcome = NoAnswer(reason="asked with another key", answer=outcome.answer)
+        transition = self._decide(job, outcome, moment())
+        if isinstance(outcome, KeyRefused):
+            self.lanes.pause(route.name, key.name, reason=outcome.reason, answer=outcome.message, now=moment())
+        if transition is not None:
+            self.persistence.record(transition)
+
+    def _decide(self, job: Job, outcome: PollOutcome, now: float) -> lifecycle.Transition | None:
+        match outcome:
+            case Unfinished():
+                return self._unfinished(job, outcome, now)
+            case Finished():
+                return lifecycle.begin_transfer(
+                    job, expires_at=outcome.expires_at, content_urls=outcome.content_urls, at=now,
+                    detail=told(outcome.answer),
+                )  # fmt: skip
+            case Failed():
+                failure = Failure(code=outcome.code, message=outcome.message)
+                return lifecycle.fail(job, failure, at=now, upstream_done=True, detail=told(outcome.answer))
+            case Missing():
+                return self._missing(job, outcome, now)
+            case KeyRefused():
+                return self._again(job, "poll_key_refused", told(outcome.answer, reason=outcome.reason), now, refused=True)
+            case NoAnswer():
+                return self._unanswered(job, outcome, now)
+
+    def _unfinished(self, job: Job, outcome: Unfinished, now: float) -> lifecycle.Transition | None:
+        if self._waited(job, now) > self.limits.max_wait_s:
+            return self._timed_out(job, outcome.answer, now)
+        if outcome.progress is not None and outcome.progress > job.progress:
+            return lifecycle.progress(job, percent=min(outcome.progress, 99), at=now, detail=told(outcome.answer))
+        if job.tries or job.missing:
+            return lifecycle.answered(job, at=now, detail=told(outcome.answer))
+        return None
+
+    def _missing(self, job: Job, outcome: Missing, now: float) -> lifecycle.Transition:
+        since = job.missing_since if job.missing_since is not None else now
+        long_enough = now - since >= (MISSING_POLLS - 1) * self.limits.poll_interval_s * 0.9
+        if job.missing + 1 >= MISSING_POLLS and long_enough:
+            failure = Failure(code="upstream_job_lost", message="The upstream no longer knows the video it accepted.")
+            return lifecycle.fail(job, failure, at=now, upstream_done=True, detail=told(outcome.answer))
+        return self._again(job, "poll_not_found", told(outcome.answer), now, missing=True)
+
+    def _unanswered(self, job: Job, outcome: NoAnswer, now: float) -> lifecycle.Transition:
+        if self._waited(job, now) > PATIENCE * self.limits.max_wait_s:
+            return self._timed_out(job, outcome.answer, now)
+        wait_s = max(self.limits.poll_interval_s, min(outcome.retry_after_s or 0.0, self.limits.max_wait_s / 4))
+        return self._again(job, "poll_unanswered", told(outcome.answer, reason=outcome.reason), now, wait_s=wait_s)
+
+    def _again(  # noqa: PLR0913 - one per fact
+        self,
+        job: Job,
+        event: str,
+        detail: dict[str, object],
+        now: float,
+        *,
+        wait_s: float | None = None,
+        missing: bool = False,
+        refused: bool = False,
+    ) -> lifecycle.Transition:
+        wait_s = self.limits.poll_interval_s if wait_s is None else wait_s
+        # While its key is refused, the video's own clock stands still.
+        stood_still_s = wait_s if refused else 0.0
+        return lifecycle.again(
+            job, event=event, due_at=now + wait_s, at=now, detail=detail, missing=missing, stood_still_s=stood_still_s
+        )
+
+    def _waited(self, job: Job, now: float) -> float:
+        return now - (job.accepted_at if job.accepted_at is not None else now) - job.stood_still_s
+
+    def _timed_out(self, job: Job, answer: Answer, now: float) -> lifecycle.Transition:
+        message = f"The upstream did not finish within {self.limits.max_wait_s:g} seconds."
+        failure = Failure(code="upstream_timeout", message=message)
+        # It may still be rendering: the slot stays taken until the clean-up has seen it stop.
+        return lifecycle.fail(job, failure, at=now, upstream_done=False, detail=told(answer))

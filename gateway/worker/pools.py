@@ -1,0 +1,52 @@
+"""Bounded pools of threads: a slow upstream, bucket or receiver holds up nobody but its own pool."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+log = logging.getLogger(__name__)
+
+
+class Pool:
+    """A fixed number of threads that takes no more work than it can begin at once."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
+        self._free = threads
+        self._lock = threading.Lock()
+        self._idle = threading.Condition(self._lock)
+        self._threads = threads
+
+    @property
+    def free(self) -> int:
+        """How many pieces of work could begin now: what may be claimed."""
+        with self._lock:
+            return self._free
+
+    def start(self, work: Callable[[], None]) -> None:
+        """Begin a piece of work; what it raises is logged, since its claim brings the row back."""
+        with self._lock:
+            self._free -= 1
+        self._executor.submit(self._run, work)
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except Exception:
+            log.exception("A step failed unexpectedly; its row comes due again.")
+        finally:
+            with self._idle:
+                self._free += 1
+                self._idle.notify_all()
+
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until nothing is under way; whether that came true in time."""
+        with self._idle:
+            return self._idle.wait_for(lambda: self._free == self._threads, timeout_s)
+
+    def close(self) -> None:
+        """Take no more work; does not wait for what is under way."""
+        self._executor.shutdown(wait=False, cancel_futures=True)

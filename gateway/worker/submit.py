@@ -1,0 +1,185 @@
+"""The submit step: queued → submitting → rendering. Here money is spent, so every line is one to die after."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.clock import Clock
+from gateway.jobs import lifecycle
+from gateway.jobs.backoff import BUCKET_DELAYS_S, SUBMIT_DELAYS_S, delay
+from gateway.jobs.errors import StaleJob
+from gateway.jobs.job import Failure, Job
+from gateway.jobs.ports import Claims, Lane, Lanes, Submission, Submissions
+from gateway.upstreams.port import (
+    Accepted,
+    Image,
+    KeyRefused,
+    NotAccepted,
+    NotSent,
+    Refused,
+    SubmitOutcome,
+    Unknown,
+    VideoRequest,
+)
+from gateway.worker.limits import Limits
+from gateway.worker.moment import Moment
+from gateway.worker.persistence import Persistence
+from gateway.worker.references import References, Unfetched, Unusable
+from gateway.worker.routes import Route, Routes
+from gateway.worker.telling import told
+
+log = logging.getLogger(__name__)
+
+_NO_ROOM_S = 2.0
+"""Until a job that found no room after all, or an unresolved twin, is looked at again."""
+
+
+def fingerprint(request: VideoRequest) -> str:
+    """Return what an upstream's list shows of a request, hashed: equal requests can't be told apart there."""
+    shown = [request.prompt.strip(), request.model, request.size, request.seconds]
+    return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SubmitStep:
+    """Submits queued jobs where their upstream has room."""
+
+    routes: Routes
+    submissions: Submissions
+    lanes: Lanes
+    claims: Claims
+    references: References
+    persistence: Persistence
+    limits: Limits
+    monotonic: Clock
+
+    def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+        """Take turns on every lane with room, at most `limit` jobs in all."""
+        work: list[Callable[[], None]] = []
+        for route, lane in self.routes.open_lanes():
+            jobs = self.submissions.take_turn(
+                lane,
+                worker=worker,
+                limit=limit - len(work),
+                lease_s=self.limits.prepare_lease_s,
+                now=moment(),
+            )
+            affordable = self.routes.afford(lane.upstream, lane.key, len(jobs), now=moment())
+            for job in jobs[affordable:]:
+                self.claims.release(job, due_at=moment())
+            work += [partial(self.run, job, route, lane, moment) for job in jobs[:affordable]]
+        return work
+
+    def run(self, job: Job, route: Route, lane: Lane, moment: Moment) -> None:
+        """Submit one claimed job, and write down what came of it."""
+        try:
+            image = self.references.image(job)
+        except Unusable as error:
+            failure = Failure(code="invalid_reference", message=str(error))
+            self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True))
+            return
+        except Unfetched as error:
+            due_at = moment() + delay(BUCKET_DELAYS_S, job.tries)
+            detail = {"reason": str(error)}
+            self.persistence.record(lifecycle.again(job, event="reference_unfetched", due_at=due_at, at=moment(), detail=detail))
+            return
+        self._submit(job, self._request(job, image), route, lane, moment)
+
+    def _request(self, job: Job, image: Image | None) -> VideoRequest:
+        return VideoRequest(
+            model=self.routes.upstream_model(job),
+            prompt=job.prompt or "",
+            size=job.size,
+            seconds=job.seconds,
+            image=image,
+            extra=job.extra,
+        )
+
+    def _submit(self, job: Job, request: VideoRequest, route: Route, lane: Lane, moment: Moment) -> None:
+        now = moment()
+        due_at = now + self.limits.submit_lease_s
+        try:
+            begun = self.submissions.begin(job, lane, fingerprint=fingerprint(request), due_at=due_at, now=now)
+        except StaleJob:
+            return
+        if begun is None:
+            self.claims.release(job, due_at=moment() + _NO_ROOM_S)
+            return
+        job, submission = begun
+        committed_at = self.monotonic()
+
+        def still_ours() -> bool:
+            # Whoever was frozen here for long must not send: somebody may have taken the job for lost meanwhile.
+            return self.monotonic() - committed_at < self.limits.submit_grace_s and self.claims.holds(job)
+
+        outcome = route.adapter.submit(request, route.key(lane.key), before_send=still_ours)
+        self._settle(job, submission, outcome, moment)
+
+    def _settle(self, job: Job, submission: Submission, outcome: SubmitOutcome, moment: Moment) -> None:
+        match outcome:
+            case Accepted():
+                self._accepted(job, submission, outcome, moment)
+            case Refused():
+                self._refused(job, submission, outcome, moment)
+            case KeyRefused():
+                self._key_refused(job, submission, outcome, moment)
+            case NotAccepted():
+                wait_s = delay(SUBMIT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s)
+                detail = told(outcome.answer, reason=outcome.reason)
+                self._requeue(job, submission, "not_accepted", detail, moment() + wait_s, moment)
+            case NotSent():
+                self._requeue(job, submission, "not_sent", {}, moment(), moment)
+            case Unknown():
+                self._lost(job, submission, outcome, moment)
+
+    def _accepted(self, job: Job, submission: Submission, outcome: Accepted, moment: Moment) -> None:
+        # First to the log: with the disk full, this line is all that knows of a video that is paid for.
+        log.info("Accepted upstream: video %s is %s at %s.", job.id, outcome.upstream_job_id, submission.upstream)
+        upstream_job_id = outcome.upstream_job_id
+        self.persistence.write(
+            lambda: self.submissions.accepted(submission, upstream_job_id=upstream_job_id, now=moment())
+        )
+        now = moment()
+        self.persistence.record(
+            lifecycle.accept(
+                job,
+                upstream_job_id=upstream_job_id,
+                due_at=now + self.limits.poll_interval_s,
+                at=now,
+                detail=told(outcome.answer, upstream=submission.upstream, key=submission.key),
+            )
+        )
+        self.lanes.answered(submission.upstream, submission.key, now=now)
+
+    def _refused(self, job: Job, submission: Submission, outcome: Refused, moment: Moment) -> None:
+        failure = Failure(code=outcome.code, message=outcome.message)
+        detail = told(outcome.answer)
+        # The job first: it carries the reason, and the slot is freed with it.
+        self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True, detail=detail))
+        self.persistence.write(lambda: self.submissions.refused(submission, absent=False, now=moment()))
+        self.lanes.answered(submission.upstream, submission.key, now=moment())
+
+    def _key_refused(self, job: Job, submission: Submission, outcome: KeyRefused, moment: Moment) -> None:
+        log.error("Upstream %s refuses key %s (%s).", submission.upstream, submission.key, outcome.reason)
+        self.persistence.write(
+            lambda: self.lanes.pause(
+                submission.upstream, submission.key, reason=outcome.reason, answer=outcome.message, now=moment()
+            )
+        )
+        self._requeue(job, submission, "key_refused", told(outcome.answer, reason=outcome.reason), moment(), moment)
+
+    def _requeue(  # noqa: PLR0913 - one per fact
+        self, job: Job, submission: Submission, event: str, detail: dict[str, object], due_at: float, moment: Moment
+    ) -> None:
+        self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
+        self.persistence.record(lifecycle.requeue(job, event=event, due_at=due_at, at=moment(), detail=detail))
+
+    def _lost(self, job: Job, submission: Submission, outcome: Unknown, moment: Moment) -> None:
+        self.persistence.write(lambda: self.submissions.lost(submission, now=moment()))
+        detail = told(outcome.answer, reason=outcome.reason)
+        self.persistence.record(lifecycle.again(job, event="submit_unanswered", due_at=moment(), at=moment(), detail=detail))

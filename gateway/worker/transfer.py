@@ -1,0 +1,214 @@
+"""The transfer step: storing → completed. The content streams from the upstream into the bucket, verified on its way."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.bucket.port import Bucket, BucketError
+from gateway.clock import Clock
+from gateway.jobs import lifecycle
+from gateway.jobs.backoff import BUCKET_DELAYS_S, CONTENT_DELAYS_S, delay
+from gateway.jobs.intake import object_folder
+from gateway.jobs.job import Failure, Job, Status, Stored
+from gateway.jobs.ports import Claims, Lanes, Ledger
+from gateway.upstreams.port import Content, ContentBroken, ContentMissing, ContentNotReady, KeyRefused
+from gateway.worker.limits import Limits
+from gateway.worker.moment import Moment
+from gateway.worker.persistence import Persistence
+from gateway.worker.routes import Route, Routes
+from gateway.worker.telling import told
+
+log = logging.getLogger(__name__)
+
+MISSING_CONTENT = 4
+MISSING_CONTENT_S = 30.0
+"""404s, and the seconds between the first and the last, after which the content is gone."""
+
+_LEAST_PATIENCE_S = 60.0
+"""Tried for at least this long, whatever an upstream's clock makes of its own expiry."""
+
+_KEY_REFUSED_S = 30.0
+
+_SUFFIX = {"video/mp4": "mp4", "video/webm": "webm"}
+
+
+class ClaimLost(Exception):
+    """Another worker has the job, or this process is to stop: the try is given up."""
+
+
+class Lease:
+    """Keeps a claim and its object alive while bytes move: asked often, it writes at every third of the lease."""
+
+    def __init__(self, *, job: Job, key: str, claims: Claims, ledger: Ledger, lease_s: float, moment: Clock) -> None:
+        self._job = job
+        self._key = key
+        self._claims = claims
+        self._ledger = ledger
+        self._lease_s = lease_s
+        self._moment = moment
+        self._extended_at = moment()
+
+    def keep(self) -> None:
+        """Extend the lease where a third of it has passed; raises ClaimLost where somebody else has taken over."""
+        now = self._moment()
+        if now - self._extended_at < self._lease_s / 3:
+            return
+        until = now + self._lease_s
+        if not (self._claims.extend(self._job, until=until) and self._ledger.extend(self._key, until=until)):
+            raise ClaimLost(self._job.id)
+        self._extended_at = now
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TransferStep:
+    """Moves finished content into the bucket, one object key a try."""
+
+    routes: Routes
+    claims: Claims
+    lanes: Lanes
+    ledger: Ledger
+    bucket: Bucket
+    persistence: Persistence
+    limits: Limits
+    stopping: Callable[[], bool]
+
+    def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+        """Claim due transfers, as many as their keys' rates allow."""
+        lease_s = self.limits.transfer_lease_s
+        jobs = self.claims.due(Status.STORING, worker=worker, limit=limit, lease_s=lease_s, now=moment())
+        work = []
+        for job in jobs:
+            route = self.routes.of(job)
+            if route is None:
+                log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
+            elif self.routes.afford(route.name, route.key(job.upstream_key).name, 1, now=moment()):
+                work.append(partial(self.run, job, route, moment))
+            else:
+                self.claims.release(job, due_at=moment() + 60.0 / route.requests_per_minute)
+        return work
+
+    def run(self, job: Job, route: Route, moment: Moment) -> None:
+        """Try one transfer, and write down what came of it."""
+        key = route.key(job.upstream_key)
+        with route.adapter.content(job.upstream_job_id or "", key, urls=job.content_urls) as outcome:
+            match outcome:
+                case Content():
+                    self._store(job, outcome, moment)
+                case ContentMissing():
+                    self._missing(job, outcome, moment)
+                case ContentNotReady():
+                    self._not_ready(job, outcome, moment)
+                case KeyRefused():
+                    self.lanes.pause(route.name, key.name, reason=outcome.reason, answer=outcome.message, now=moment())
+                    detail = told(outcome.answer, reason=outcome.reason)
+                    self._again(job, "content_key_refused", detail, _KEY_REFUSED_S, moment, our_fault=True)
+
+    def _store(self, job: Job, content: Content, moment: Moment) -> None:
+        key = object_key(job, content.content_type)
+        self.ledger.begin(key, until=moment() + self.limits.transfer_lease_s, now=moment())
+        lease = Lease(
+            job=job, key=key, claims=self.claims, ledger=self.ledger, lease_s=self.limits.transfer_lease_s, moment=moment
+        )
+        try:
+            stored = self._copy(job, key, content, lease)
+        except ContentBroken as error:
+            self.ledger.discard(key, now=moment())
+            self._broken(job, str(error), content, moment)
+        except BucketError as error:
+            self.ledger.discard(key, now=moment())
+            self._bucket_failed(job, str(error), moment)
+        except ClaimLost:
+            self.ledger.discard(key, now=moment())
+            self.claims.release(job, due_at=moment())
+        else:
+            done = lifecycle.complete(job, stored=stored, at=moment(), detail=told(content.answer, bytes=stored.size))
+            if not self.persistence.record(done):
+                self.ledger.discard(key, now=moment())
+
+    def _copy(self, job: Job, key: str, content: Content, lease: Lease) -> Stored:
+        def alive() -> None:
+            if self.stopping():
+                raise ClaimLost(job.id)
+            lease.keep()
+
+        written = self.bucket.write(
+            key,
+            content.readinto,
+            length=content.length,
+            content_type=content.content_type,
+            filename=f"{job.id}.{_SUFFIX[content.content_type]}",
+            alive=alive,
+        )
+        return Stored(object_key=key, size=written.size, sha256=written.sha256, content_type=content.content_type)
+
+    def _missing(self, job: Job, outcome: ContentMissing, moment: Moment) -> None:
+        now = moment()
+        since = job.missing_since if job.missing_since is not None else now
+        if job.missing + 1 >= MISSING_CONTENT and now - since >= MISSING_CONTENT_S:
+            self._fail(job, "content_expired", "The upstream no longer serves the content.", told(outcome.answer), moment)
+            return
+        wait_s = max(delay(CONTENT_DELAYS_S, job.missing), MISSING_CONTENT_S / (MISSING_CONTENT - 1))
+        detail = told(outcome.answer)
+        self.persistence.record(
+            lifecycle.again(job, event="content_not_found", due_at=now + wait_s, at=now, detail=detail, missing=True)
+        )
+
+    def _not_ready(self, job: Job, outcome: ContentNotReady, moment: Moment) -> None:
+        detail = told(outcome.answer, reason=outcome.reason)
+        if self._out_of_time(job, moment()):
+            code = "content_invalid" if outcome.invalid else "content_expired"
+            self._fail(job, code, "The upstream did not serve the content in time.", detail, moment)
+            return
+        wait_s = delay(CONTENT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s)
+        self._again(job, "content_not_ready", detail, wait_s, moment)
+
+    def _broken(self, job: Job, reason: str, content: Content, moment: Moment) -> None:
+        detail = told(content.answer, reason=reason)
+        if self._out_of_time(job, moment()):
+            self._fail(job, "content_expired", "Every download of the content broke.", detail, moment)
+            return
+        self._again(job, "content_broken", detail, delay(CONTENT_DELAYS_S, job.tries), moment)
+
+    def _bucket_failed(self, job: Job, reason: str, moment: Moment) -> None:
+        log.error("The bucket refused video %s: %s", job.id, reason)
+        wait_s = delay(BUCKET_DELAYS_S, job.tries)
+        self._again(job, "bucket_failed", {"reason": reason}, wait_s, moment, our_fault=True, bucket_failed=True)
+
+    def _out_of_time(self, job: Job, now: float) -> bool:
+        since = job.rendered_at if job.rendered_at is not None else now
+        until = job.content_expires_at if job.content_expires_at is not None else since + self.limits.content_wait_s
+        return now - job.stood_still_s > max(until, since + _LEAST_PATIENCE_S)
+
+    def _again(  # noqa: PLR0913 - one per fact
+        self,
+        job: Job,
+        event: str,
+        detail: dict[str, object],
+        wait_s: float,
+        moment: Moment,
+        *,
+        our_fault: bool = False,
+        bucket_failed: bool = False,
+    ) -> None:
+        now = moment()
+        began = job.claimed_at if job.claimed_at is not None else now
+        self.persistence.record(
+            lifecycle.again(
+                job, event=event, due_at=now + wait_s, at=now, detail=detail, bucket_failed=bucket_failed,
+                stood_still_s=now - began + wait_s if our_fault else 0.0,
+            )  # fmt: skip
+        )
+
+    def _fail(self, job: Job, code: str, message: str, detail: dict[str, object], moment: Moment) -> None:
+        if job.bucket_failed:
+            code, message = "storage_error", "The bucket could not take the video while the upstream kept it."
+        failure = Failure(code=code, message=message)
+        self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True, detail=detail))
+
+
+def object_key(job: Job, content_type: str) -> str:
+    """Return the key of this try: a later one never writes over an earlier one's object."""
+    return f"{object_folder(job.client, job.id, job.created_at)}/{job.claim_token}.{_SUFFIX[content_type]}"
