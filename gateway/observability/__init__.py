@@ -1,0 +1,1 @@
+"""Logs and metrics. A leaf: it knows nothing of videos but the words it is handed."""

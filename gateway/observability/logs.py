@@ -1,0 +1,76 @@
+"""Log lines: one format for our own and for every library's, on one stream, redacted last before they are written."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any, TextIO
+
+import structlog
+from structlog.types import Processor
+
+from gateway.observability.redaction import redact_fields
+
+# At info these tell of every tick and connection, some with URLs.
+_TALKATIVE = ("apscheduler", "boto3", "botocore", "s3transfer", "urllib3", "werkzeug", "alembic", "PIL")
+
+
+def configure_logs(*, level: str = "info", form: str = "", stream: TextIO | None = None) -> None:
+    """Send structlog's and the standard library's log lines to `stream` (standard error).
+
+    `form` is `console` or `json`; left empty, `console` where the stream is a terminal. May be called again.
+    """
+    out = sys.stderr if stream is None else stream
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            *shared,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(out)
+    handler.setFormatter(_formatter(shared, _is_console(form, out), colours=out.isatty()))
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    logging.captureWarnings(capture=True)
+
+
+def _is_console(form: str, stream: TextIO) -> bool:
+    return form == "console" or (not form and stream.isatty())
+
+
+def _formatter(shared: list[Processor], console: bool, *, colours: bool) -> logging.Formatter:  # noqa: FBT001
+    last: list[Processor] = (
+        # No rich tracebacks: they print local variables, and those hold keys.
+        [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
+        if console
+        else [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(sort_keys=True)]
+    )
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=shared,
+        processors=[
+            structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+            structlog.processors.StackInfoRenderer(),
+            structlog.processors.format_exc_info,
+            _redacted,
+            *last,
+        ],
+    )
+
+
+def _redacted(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> dict[str, object]:
+    return redact_fields(fields)

@@ -1,0 +1,54 @@
+"""Secrets and private parts of URLs taken out of anything that is about to be logged."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+MASK = "***"
+
+_SECRET_NAMES = re.compile(
+    r"(?i)^(proxy[-_])?authorization$|cookie$|secret|password|passwd|(api|access|private)[-_]?key$|token$|signature$"
+)
+
+# In this order: an URL loses its user and query as a whole before single parameters are looked for.
+_PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2})[^\s/?#\"'<>]*@"), rf"\1{MASK}@"),
+    (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2}[^\s?#\"'<>]*)[?#][^\s\"'<>]*"), rf"\1?{MASK}"),
+    (re.compile(r"((?:^|[\s\"'(=])/[^\s?#\"'<>()]*)\?[^\s\"'<>)]+"), rf"\1?{MASK}"),
+    (re.compile(r"(?i)\b(x-amz-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid)=[^\s&\"'<>]+"),
+     rf"\1={MASK}"),
+    (re.compile(r"(?i)(\bauthorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"'},]+"), rf"\1{MASK}"),
+    (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}"), rf"\1{MASK}"),
+    (re.compile(r"\b(whsec_|sgw_|(?:sk|pk|rk)-)[A-Za-z0-9+/=_-]{6,}"), rf"\1{MASK}"),
+    (re.compile(r"\bv1,[A-Za-z0-9+/]{43}="), f"v1,{MASK}"),
+)  # fmt: skip
+
+
+def redact(text: str) -> str:
+    """Return the text without credentials, signatures, and the user and query of URLs."""
+    for pattern, replacement in _PATTERNS:
+        text = pattern.sub(replacement, text)
+    return text
+
+
+def redact_value(value: object) -> object:
+    """Return the value as it may be logged: numbers as they are, containers item by item, all else as redacted text."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    if isinstance(value, Mapping):
+        return redact_fields(value)
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact_value(item) for item in value]
+    return redact(value if isinstance(value, str) else repr(value))
+
+
+def redact_fields(fields: Mapping[Any, object]) -> dict[str, object]:
+    """Return every field redacted; one whose name says that it is a secret is masked whole."""
+    return {str(name): MASK if _hides(name, value) else redact_value(value) for name, value in fields.items()}
+
+
+def _hides(name: object, value: object) -> bool:
+    # A number or a flag under such a name (`secret_versions=2`) is a fact about secrets, not one of them.
+    return bool(_SECRET_NAMES.search(str(name))) and value is not None and not isinstance(value, (bool, int, float))

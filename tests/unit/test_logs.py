@@ -1,0 +1,177 @@
+"""Log lines: one format for all, and nothing secret in any of them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from gateway.observability.gunicorn_log import PropagatingLogger
+from gateway.observability.logs import configure_logs
+from gateway.observability.redaction import redact, redact_fields
+
+SIGNED = (
+    "https://s3.example/films/a.mp4?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAEXAMPLE%2F20261122"
+    "&X-Amz-Signature=5ec4e7"
+)
+SECRETS = ("hunter2", "5ec4e7", "AKIAEXAMPLE", "MDEyMzQ1Njc4")
+
+
+@pytest.fixture
+def stream() -> Iterator[io.StringIO]:
+    """Where lines go; logging is put back afterwards."""
+    root = logging.getLogger()
+    before = root.handlers, root.level
+    yield io.StringIO()
+    root.handlers, level = before
+    root.setLevel(level)
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()
+    logging.captureWarnings(capture=False)
+
+
+def lines(stream: io.StringIO) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"fetching {SIGNED} failed",
+        f'{{"url": "{SIGNED}"}}',
+        "Max retries exceeded with url: /films/a.mp4?X-Amz-Signature=5ec4e7 (Caused by …)",
+        "X-Amz-Signature=5ec4e7&X-Amz-Credential=AKIAEXAMPLE",
+        "postgresql+psycopg://gw:hunter2@db:5432/gw",
+        "postgresql+psycopg://gw:hunt@hunter2@db:5432/gw",
+        "https://user:hunter2@hooks.example/in?key=hunter2#hunter2",
+        "GET /v1/videos?token=hunter2 HTTP/1.1",
+        "Authorization: Bearer hunter2-hunter2",
+        "{'Authorization': 'hunter2'}",
+        "refused Bearer hunter2hunter2",
+        "signing with whsec_MDEyMzQ1Njc4OWFiY2RlZg==",
+        "key sk-hunter2-hunter2 is refused",
+        "key sgw_hunter2hunter2 is refused",
+    ],
+)
+def test_redaction_leaves_no_secret_in_a_text(text: str) -> None:
+    clean = redact(text)
+    assert "***" in clean
+    assert not [secret for secret in SECRETS if secret in clean]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "video_01 is now rendering (12 %), why? nobody knows",
+        "https://hooks.example/in/a@b answered 503",
+        "POST /v1/videos 202 in 12 ms",
+        "a basic check; the task-force; risk-free",
+        "signature of v1 is missing",
+    ],
+)
+def test_redaction_leaves_harmless_text_as_it_is(text: str) -> None:
+    assert redact(text) == text
+
+
+def test_redaction_keeps_where_a_url_points() -> None:
+    assert redact(SIGNED) == "https://s3.example/films/a.mp4?***"
+    assert redact("http://u:p@h:1/x?y") == "http://***@h:1/x?***"
+
+
+def test_redaction_masks_fields_by_name_and_reaches_into_containers() -> None:
+    fields = {
+        "authorization": "hunter2",
+        "Cookie": "hunter2",
+        "aws_secret_access_key": "hunter2",
+        "webhook-signature": "v1,hunter2",
+        "headers": {"Authorization": "hunter2"},
+        "urls": [SIGNED, ("https://u:hunter2@h/",)],
+        "error": ValueError("Bearer hunter2hunter2"),
+        "raw": b"https://u:hunter2@h/",
+        "attempt": 3,
+        "secret_versions": 2,
+        "api_key": None,
+    }
+    clean = redact_fields(fields)
+    assert not [secret for secret in SECRETS if secret in repr(clean)]
+    assert (clean["attempt"], clean["secret_versions"], clean["api_key"]) == (3, 2, None)
+
+
+def test_our_lines_and_those_of_libraries_look_the_same_when_json(stream: io.StringIO) -> None:
+    configure_logs(form="json", stream=stream)
+    structlog.contextvars.bind_contextvars(request_id="req_1")
+    structlog.get_logger("gateway.worker").info("submitted", job="video_1", url=SIGNED)
+    logging.getLogger("some.library").warning("cannot reach %s", SIGNED)
+    ours, theirs = lines(stream)
+    assert ours["message"] == "submitted"
+    assert ours["job"] == "video_1"
+    assert ours.keys() - {"job", "url"} == theirs.keys()
+    assert theirs["message"] == "cannot reach https://s3.example/films/a.mp4?***"
+    assert theirs["request_id"] == "req_1"
+    assert "5ec4e7" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_traceback_is_redacted_and_shows_no_locals(form: str, stream: io.StringIO) -> None:
+    configure_logs(form=form, stream=stream)
+    local = "hunter2-in-a-local"
+    try:
+        raise ConnectionError(f"https://u:hunter2@h/?{local}")
+    except ConnectionError:
+        structlog.get_logger("gateway").exception("poll failed")
+        logging.getLogger("some.library").exception("failed")
+    assert stream.getvalue().count("ConnectionError: https://***@h/?***") == 2
+    assert "hunter2" not in stream.getvalue().replace('local = "hunter2-in-a-local"', "")
+
+
+def test_level_holds_for_ours_and_libraries_and_silences_the_talkative(stream: io.StringIO) -> None:
+    configure_logs(level="info", form="json", stream=stream)
+    structlog.get_logger("gateway").debug("no")
+    logging.getLogger("some.library").debug("no")
+    logging.getLogger("apscheduler.executors.default").info("no")
+    logging.getLogger("apscheduler.executors.default").error("yes")
+    assert [line["message"] for line in lines(stream)] == ["yes"]
+
+
+def test_configuring_again_replaces_the_stream(stream: io.StringIO) -> None:
+    configure_logs(form="json", stream=stream)
+    second = io.StringIO()
+    configure_logs(form="json", stream=second)
+    structlog.get_logger("gateway").info("once")
+    assert (stream.getvalue(), len(lines(second))) == ("", 1)
+
+
+def test_lines_are_json_when_the_stream_is_no_terminal_and_nothing_is_said(stream: io.StringIO) -> None:
+    configure_logs(stream=stream)
+    structlog.get_logger("gateway").info("started")
+    assert lines(stream)[0]["level"] == "info"
+
+
+def test_console_lines_are_for_people(stream: io.StringIO) -> None:
+    configure_logs(form="console", stream=stream)
+    structlog.get_logger("gateway").info("started", bind="127.0.0.1:8080")
+    assert "started" in stream.getvalue()
+    assert "bind=127.0.0.1:8080" in stream.getvalue()
+
+
+def test_python_warnings_become_log_lines(stream: io.StringIO) -> None:
+    configure_logs(form="json", stream=stream)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=True)
+        warnings.warn("old thing", stacklevel=1)
+    assert "old thing" in str(lines(stream)[0]["message"])
+
+
+def test_gunicorn_lines_go_through_the_same_handler(stream: io.StringIO) -> None:
+    from gunicorn.config import Config
+
+    configure_logs(form="json", stream=stream)
+    PropagatingLogger(Config()).info("Listening at: %s", "http://127.0.0.1:8080")
+    (line,) = lines(stream)
+    assert (line["message"], line["logger"]) == ("Listening at: http://127.0.0.1:8080", "gunicorn.error")
