@@ -1,0 +1,1 @@
+"""How each kind of upstream spells the protocol, one file each."""
