@@ -128,6 +128,12 @@ class _Watched(HTTPConnection):
     call: Call | None = None
     handle: socket.socket | None = None
     peer: str | None = None
+    answer: http.client.HTTPResponse | None = None
+
+    def response_class(self, sock: socket.socket, **kw: Any) -> http.client.HTTPResponse:  # type: ignore[override]
+        """Make http.client's answer, and remember it until urllib3 has taken it over."""
+        self.answer = http.client.HTTPResponse(sock, **kw)
+        return self.answer
 
     def _the_call(self) -> Call:
         if self.call is None:
@@ -199,7 +205,12 @@ class _Watched(HTTPConnection):
         except OSError as error:
             raise call.lost("reset", stale=call.reused) from error
         except (http.client.HTTPException, HTTPError, ValueError) as error:
+            if self.answer is not None:
+                # urllib3 refuses some headers (two lengths) without closing what it was given.
+                self.answer.close()
             raise call.lost("malformed") from error
+        finally:
+            self.answer = None
 
     def close(self) -> None:
         """Close it; a call that still reads the answer keeps the handle, and with it the deadline."""

@@ -47,7 +47,7 @@ def verify(secrets: Sequence[str], *, headers: Mapping[str, str], body: bytes, n
 
 
 def well_formed(secret: str) -> bool:
-    """Whether a secret is `whsec_` and the padded, standard base64 of 24 to 64 bytes, which all verifiers read alike."""
+    """Whether a secret is `whsec_` and the padded, standard base64 of 24 to 64 bytes, which all verifiers read."""
     try:
         _key(secret)
     except ValueError:
