@@ -1,0 +1,197 @@
+"""`gateway serve`: one parent that starts the API and the worker, and sees to it that neither outlives the other.
+
+The parent has no threads and touches neither database nor bucket. Children are new programs, never forks of it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+PARENT = "SORA_GATEWAY_PARENT"
+"""Environment name that tells a child the process id of its parent. Not `GATEWAY_…`: those are the user's."""
+
+_PR_SET_PDEATHSIG = 1
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class AlreadyRunning(Exception):
+    """Another gateway has the database or the address; the message says which."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChildSpec:
+    """A program to run. `environ` is added to the parent's own environment."""
+
+    name: str
+    command: Sequence[str]
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+class Supervisor:
+    """Runs children until one of them ends or a signal says stop, then stops all, the last one started first."""
+
+    def __init__(
+        self, children: Sequence[ChildSpec], *, grace_s: float = 20.0, log: Callable[[str], None] = lambda _line: None
+    ) -> None:
+        self._specs = children
+        self._grace_s = grace_s
+        self._log = log
+        self._running: list[tuple[ChildSpec, subprocess.Popen[bytes]]] = []
+
+    def run(self) -> int:
+        """Block until all is stopped. 0 after SIGTERM or SIGINT and children that stopped by themselves, else 1.
+
+        Must be called in the main thread. `grace_s` is for all children together; who takes longer is killed, with
+        everything in its process group.
+        """
+        with _caught(*_STOPS, signal.SIGCHLD) as signals:
+            try:
+                for spec in self._specs:
+                    self._running.append((spec, _start(spec)))
+                clean = self._wait(signals)
+            finally:
+                stopped = self._stop(signals)
+        return 0 if clean and stopped else 1
+
+    def _wait(self, signals: _Signals) -> bool:
+        """Return True when told to stop, False when a child ended of its own accord."""
+        # The wish to stop is looked at first: systemd signals parent and children together, and those may be quicker.
+        while not signals.stop_wanted:
+            for spec, process in self._running:
+                if process.poll() is not None:
+                    self._log(f"{spec.name} {_ending(process.returncode)}; stopping the rest")
+                    return False
+            signals.wait(None)
+        return True
+
+    def _stop(self, signals: _Signals) -> bool:
+        """Stop one child after the other, in reverse; return whether all of them took the hint."""
+        deadline = time.monotonic() + self._grace_s
+        in_time = True
+        for spec, process in reversed(self._running):
+            with suppress(ProcessLookupError):
+                process.terminate()
+            while process.poll() is None and (left := deadline - time.monotonic()) > 0:
+                signals.wait(left)
+            if process.poll() is None:
+                self._log(f"{spec.name} did not stop within {self._grace_s:g} s and is killed")
+                in_time = False
+            # Even after a clean end: gunicorn's workers must not outlive a master that was killed from outside.
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        return in_time
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to end this process when the parent that started it under a Supervisor ends, however it does.
+
+    To be called by a child first thing; nothing happens in a process that no Supervisor started, or not on Linux.
+    """
+    parent = os.environ.pop(PARENT, None)
+    if parent is None or not sys.platform.startswith("linux"):
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    # A parent that ended before the call above sends no signal any more.
+    if os.getppid() != int(parent):
+        sys.exit(1)
+
+
+@contextmanager
+def only_one(database: Path) -> Iterator[None]:
+    """Hold a lock that the kernel drops with this process; raise AlreadyRunning where another holds it."""
+    lock_file = database.with_name(database.name + "-serve.lock")
+    # Never unlinked: a second process could lock the old file while a third locks a new one of the same name.
+    with lock_file.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise
+            message = f"another `gateway serve` is running on {database}"
+            raise AlreadyRunning(message) from error
+        yield
+
+
+def check_port_free(host: str, port: int) -> None:
+    """Raise AlreadyRunning where somebody listens there: with `reuse_port` two gateways would silently share it."""
+    if port == 0:
+        return
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    ):
+        with socket.socket(family, kind, protocol) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of an earlier run may linger
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                message = f"cannot listen on {host} port {port}: {error.strerror}"
+                raise AlreadyRunning(message) from error
+
+
+class _Signals:
+    """Turns signals into something that a loop can wait for, without a race between looking and waiting."""
+
+    def __init__(self) -> None:
+        self.stop_wanted = False
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        if number in _STOPS:
+            self.stop_wanted = True
+
+    def wait(self, timeout_s: float | None) -> None:
+        """Return when a signal came since the last call, or after the time."""
+        self._reader.settimeout(timeout_s)
+        with suppress(TimeoutError):
+            self._reader.recv(4096)
+
+    def fileno(self) -> int:
+        return self._writer.fileno()
+
+    def close(self) -> None:
+        self._reader.close()
+        self._writer.close()
+
+
+@contextmanager
+def _caught(*numbers: signal.Signals) -> Iterator[_Signals]:
+    signals = _Signals()
+    before = {number: signal.signal(number, signals.note) for number in numbers}
+    wakeup = signal.set_wakeup_fd(signals.fileno(), warn_on_full_buffer=False)
+    try:
+        yield signals
+    finally:
+        signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signals.close()
+
+
+def _start(spec: ChildSpec) -> subprocess.Popen[bytes]:
+    environ = {**os.environ, **spec.environ, PARENT: str(os.getpid())}
+    # A session of its own: Ctrl-C in a terminal reaches only the parent, which then stops the children in order.
+    return subprocess.Popen(list(spec.command), env=environ, start_new_session=True)
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    return f"ended with status {status}"
