@@ -7,7 +7,7 @@ import selectors
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from http.client import responses
 from http.server import BaseHTTPRequestHandler
 from io import BytesIO
@@ -37,6 +37,13 @@ class Drop(Exception):
     def __init__(self, *, reset: bool) -> None:
         super().__init__("reset" if reset else "cut")
         self.reset = reset
+
+
+def dropping(before: bytes = b"", *, reset: bool) -> Iterator[bytes]:
+    """Yield what still goes out, then end the connection."""
+    if before:
+        yield before
+    raise Drop(reset=reset)
 
 
 class BodyRefused(Exception):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from gateway.demo.connection import LINGER, Drop
+from gateway.demo.connection import LINGER, dropping
 from gateway.demo.simulator.faults import Error, Page, Trick
 
 if TYPE_CHECKING:
@@ -38,13 +38,6 @@ class Dropped(Response):
         super().__init__(dropping(before, reset=reset), content_type="application/json")
         if length is not None:
             self.content_length = length
-
-
-def dropping(before: bytes = b"", *, reset: bool) -> Iterator[bytes]:
-    """Yield what still goes out, then end the connection."""
-    if before:
-        yield before
-    raise Drop(reset=reset)
 
 
 def answer(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from flask import Response, request
 
-from gateway.demo.connection import LINGER, Drop
-from gateway.demo.simulator.answers import Dropped, answer, dropping, linger
+from gateway.demo.connection import LINGER, Drop, dropping
+from gateway.demo.simulator.answers import Dropped, answer, linger
 from gateway.demo.simulator.faults import Trick
 from gateway.demo.simulator.films import BLOCK, Film
 
@@ -112,7 +112,8 @@ def _stalling(wait: Linger) -> Iterator[bytes]:
 def _dripping(film: Film, starts: range, stop: int, wait: Linger) -> Iterator[bytes]:
     for at in starts:
         yield from film.blocks(at, min(stop, at + starts.step))
-        if wait(_STEP_S):
+        # Not after the last byte: what may arrive then is the client's next request.
+        if at + starts.step < stop and wait(_STEP_S):
             raise Drop(reset=True)
 
 
