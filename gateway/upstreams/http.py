@@ -45,7 +45,7 @@ class HttpUpstream:
     ) -> None:
         origin = origin_of(base_url)
         if origin is None:
-            raise ValueError(f"upstream {name}: the URL must start with http:// or https:// and name a host")
+            raise ValueError(f"upstream {name}: the URL must be http or https, with a host and without a user name")
         self.name = name
         self.facts = dialect.facts
         self._base = base_url.rstrip("/")
@@ -53,7 +53,7 @@ class HttpUpstream:
         self._dialect = dialect
         self._submits = submits
         self._calls = calls
-        self._foreign = calls if is_local(base_url) else foreign
+        self._foreign = calls if is_local(origin) else foreign
         self._submit_timeout_s = submit_timeout_s
         self._poll_timeout_s = poll_timeout_s
         self._clock = clock

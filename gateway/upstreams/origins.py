@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
-_PORTS = {"http": 80, "https": 443}
+from gateway.outbound.addresses import why_not_public
+from gateway.outbound.target_url import BadUrl, read_url
+
 _LOCAL_ENDINGS = (".localhost", ".local", ".internal", ".lan", ".svc", ".home.arpa")
 
 
@@ -19,23 +19,19 @@ class Origin(NamedTuple):
 
 
 def origin_of(url: str) -> Origin | None:
-    """Return the origin of an absolute http or https URL, or None for anything else."""
+    """Return the origin of an absolute http or https URL, or None for anything else.
+
+    What two parsers could read differently, or has a user name in it, is "anything else": it gets no key.
+    """
     try:
-        parts = urlsplit(url)
-        scheme, host, port = parts.scheme.lower(), parts.hostname, parts.port
-    except ValueError:
+        target = read_url(url)
+    except BadUrl:
         return None
-    if scheme not in _PORTS or not host:
-        return None
-    return Origin(scheme, host.lower().rstrip("."), _PORTS[scheme] if port is None else port)
+    return Origin(target.scheme, target.host, target.port)
 
 
-def is_local(url: str) -> bool:
-    """Whether a configured URL names a private address, this machine, or a host that only a private network knows."""
-    origin = origin_of(url)
-    if origin is None:
-        return False
-    try:
-        return not ipaddress.ip_address(origin.host).is_global
-    except ValueError:
-        return "." not in origin.host or origin.host.endswith(_LOCAL_ENDINGS)
+def is_local(origin: Origin) -> bool:
+    """Whether an origin is a private address, this machine, or a host that only a private network knows."""
+    if ":" in origin.host or origin.host.replace(".", "").isdigit():
+        return why_not_public(origin.host) is not None
+    return "." not in origin.host or origin.host.endswith(_LOCAL_ENDINGS)

@@ -24,6 +24,7 @@ _WORDS: Mapping[State, str] = {
 STATES: Mapping[str, State] = {word: state for state, words in _WORDS.items() for word in words.split()}
 """Every status word met in the field, normalised, and its meaning; most are from new-api's sora adaptor."""
 
+_VAGUE = frozenset({"error", "errored", "fail", "rejected"})
 _ID_MAX = 1024
 _URL_MAX = 8192
 _URLS_MAX = 6
@@ -121,7 +122,10 @@ def read_job(answer: object, words: Mapping[str, State] | None = None) -> Snapsh
 
 
 def failed_job(answer: object, words: Mapping[str, State] | None = None) -> Snapshot | None:
-    """Return the failed job in an error answer: its body (vLLM-Omni) or embedded in its message (LiteLLM)."""
+    """Return the failed job in an error answer: its body (vLLM-Omni) or embedded in its message (LiteLLM).
+
+    An error of any API may have an `id` and `"status": "error"`, so such words count only in what calls itself a video.
+    """
     for candidate in _with_embedded(answer):
         found = read_job(candidate, words)
         if found is not None and found.state == "failed" and _named(candidate):
@@ -184,7 +188,9 @@ def _status(job: Mapping[str, object]) -> str:
 
 def _named(answer: object) -> bool:
     job = _job_in(answer)
-    return job is not None and any(job.get(name) for name in (*_ID_FIELDS, "object"))
+    if job is None:
+        return False
+    return bool(job.get("object")) or (normal(_status(job)) not in _VAGUE and any(job.get(name) for name in _ID_FIELDS))
 
 
 def _with_embedded(answer: object) -> Iterator[object]:

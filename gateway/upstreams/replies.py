@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from email.utils import parsedate_to_datetime
 
+from gateway.outbound.retry_after import retry_after_s
 from gateway.outbound.session import Reply
 from gateway.upstreams.cleaning import Cleaner
 from gateway.upstreams.port import Answer, KeyRefused, NoAnswer
 from gateway.upstreams.problems import QUOTA_CODES, Problem, find_problem
-from gateway.upstreams.scalars import decode, number
+from gateway.upstreams.scalars import decode
 
 RETRY_AFTER_MAX_S = 3600.0
 """What an upstream may ask us to wait at most; a typo in its header must not park a queue for a week."""
@@ -46,21 +48,9 @@ def is_hiccup(reply: Reply) -> bool:
 def retry_after(reply: Reply) -> float | None:
     """Return how many seconds the upstream asks to wait, capped, or None where it does not say.
 
-    LiteLLM drops the header and keeps its upstream's as `llm_provider-retry-after`. A date is read against the answer's
-    own `Date`, so no clock of ours is in it.
+    A date is read against the answer's own `Date`, so no clock of ours is in it.
     """
-    headers = reply.headers
-    milliseconds = number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return _bounded(milliseconds / 1000)
-    for name in ("retry-after", "llm_provider-retry-after"):
-        value = headers.get(name)
-        seconds = number(value)
-        if seconds is None and value:
-            seconds = _until(value, headers.get("date"))
-        if seconds is not None:
-            return _bounded(seconds)
-    return None
+    return retry_after_s(reply.headers, now=_answered_at(reply), most_s=RETRY_AFTER_MAX_S)
 
 
 def is_quota(status: int, problem: Problem) -> bool:
@@ -87,12 +77,8 @@ def message_of(problem: Problem, status: int | None, clean: Cleaner) -> str:
     return clean.message(problem.message) or f"The upstream answered HTTP {status}."
 
 
-def _bounded(seconds: float) -> float:
-    return min(RETRY_AFTER_MAX_S, max(0.0, seconds))
-
-
-def _until(date: str, answered: str | None) -> float | None:
+def _answered_at(reply: Reply) -> float:
     try:
-        return (parsedate_to_datetime(date) - parsedate_to_datetime(answered or "")).total_seconds()
-    except (ValueError, TypeError, OverflowError):
-        return None
+        return parsedate_to_datetime(reply.headers.get("date", "")).timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.inf

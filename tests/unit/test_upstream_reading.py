@@ -17,6 +17,7 @@ from gateway.upstreams.cleaning import BODY_MAX, MESSAGE_MAX, Cleaner
 from gateway.upstreams.dialects import DIALECTS
 from gateway.upstreams.port import (
     Accepted,
+    Answer,
     ContentMissing,
     Failed,
     Finished,
@@ -198,7 +199,8 @@ def test_decisions_never_raise_whatever_the_json(answer: object, status: int) ->
     )
     for outcome in outcomes:
         repr(outcome).encode()
-        assert len(getattr(outcome, "answer", None).body.encode() if hasattr(outcome, "answer") else b"") <= BODY_MAX
+        answer: Answer = getattr(outcome, "answer", Answer(status=None))
+        assert len(answer.body.encode()) <= BODY_MAX
         assert len(getattr(outcome, "message", "")) <= MESSAGE_MAX
 
 
