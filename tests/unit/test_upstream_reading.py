@@ -199,8 +199,8 @@ def test_decisions_never_raise_whatever_the_json(answer: object, status: int) ->
     )
     for outcome in outcomes:
         repr(outcome).encode()
-        answer: Answer = getattr(outcome, "answer", Answer(status=None))
-        assert len(answer.body.encode()) <= BODY_MAX
+        kept: Answer = getattr(outcome, "answer", Answer(status=None))
+        assert len(kept.body.encode()) <= BODY_MAX
         assert len(getattr(outcome, "message", "")) <= MESSAGE_MAX
 
 
