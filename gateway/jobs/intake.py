@@ -1,4 +1,4 @@
-"""Accepting a video: what is asked for is checked against what is served, its picture is kept, and a job is put down."""
+"""Accepting a video: the request is checked against what is served, its picture is kept, and a job is put down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/we
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NewVideo:
-    """What a request asks for, well formed but not yet checked against what is served. None: the request left it out."""
+    """What a request asks for, well formed, not yet checked against what is served. None: the request left it out."""
 
     prompt: str
     model: str | None = None
@@ -72,7 +72,6 @@ def object_folder(client: str, job_id: str, created_at: float) -> str:
 def request_hash(request: NewVideo, image: ReferenceImage | None) -> str:
     """Return the hash of what was asked for: equal for JSON and form, whatever the order of the fields."""
     fields = {name: getattr(request, name) for name in NewVideo.__slots__}
-    fields = {name: list(value) if isinstance(value, tuple) else value for name, value in fields.items()}
     canonical = json.dumps([fields, image.sha256 if image else None], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -159,7 +158,7 @@ class Intake:
 
     def _check_callback(self, client: str, url: str) -> None:
         if not self._has_secret(client):
-            message = "No webhook secret is set for this client, so a callback could not be signed. Set GATEWAY_WEBHOOK_SECRET."
+            message = "No webhook secret is set for this client, so callbacks can't be signed: GATEWAY_WEBHOOK_SECRET."
             raise InvalidField("callback_url", message, code="webhook_secret_missing")
         refusal = self._target_refusal(url)
         if refusal is not None:

@@ -1,0 +1,1 @@
+"""The HTTP edge: requests become use cases of the core, and their results become the protocol's JSON."""

@@ -1,0 +1,62 @@
+"""What every answer has, whatever became of its request: an id, safe headers, a line in the log."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from urllib.parse import quote
+
+from flask import Flask, Response, g, request
+
+from gateway.api.services import ApiServices
+from gateway.api.uploads import discard_rest
+
+_log = logging.getLogger("gateway.api")
+
+_SAFE_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    # A presigned link may be in the answer or in its Location: no cache, no Referer may carry it on.
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+}
+
+
+def install(app: Flask, services: ApiServices) -> None:
+    """Give requests ids, answers their common headers, and the log one line each."""
+
+    def begin() -> None:
+        g.request_id = f"req_{secrets.token_hex(16)}"
+        g.started = services.monotonic()
+
+    def finish(answer: Response) -> Response:
+        answer.headers["x-request-id"] = g.request_id
+        for name, value in _SAFE_HEADERS.items():
+            answer.headers.setdefault(name, value)
+        if answer.status_code >= 400:
+            discard_rest()
+        took = services.monotonic() - g.started
+        services.observe(request.method, _route(), answer.status_code, took)
+        line = _line(answer, took)
+        _log.info("%s %s %d", line["method"], line["path"], answer.status_code, extra=line)
+        return answer
+
+    app.before_request(begin)
+    app.after_request(finish)
+
+
+def _route() -> str:
+    return request.url_rule.rule if request.url_rule is not None else "unmatched"
+
+
+def _line(answer: Response, took: float) -> dict[str, object]:
+    """Return the fields of the log line: never the query, a header or a body."""
+    who = g.get("caller")
+    return {
+        "request_id": g.request_id,
+        "client": who.client if who is not None else None,
+        "method": request.method,
+        "path": quote(request.path[:200]),  # quoted again, so that no line break gets into the log
+        "status": answer.status_code,
+        "ms": round(took * 1000, 1),
+    }

@@ -1,0 +1,125 @@
+"""The content of a finished video: a redirect to a fresh link, or the bytes themselves."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import NoReturn
+
+from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+
+from gateway.api.auth import caller
+from gateway.api.errors import VariantMissing
+from gateway.api.operation import Operation, Parameter, Success
+from gateway.api.presented import filename
+from gateway.api.services import ApiServices
+from gateway.api.videos import VIDEO_ID
+from gateway.jobs.errors import Conflict, Gone, InvalidField, Unavailable
+from gateway.jobs.job import Job, Status, Stored
+
+VARIANTS = ("video", "thumbnail", "spritesheet")
+
+_PASSED_ON = ("Content-Type", "Content-Length", "Content-Range", "ETag", "Last-Modified")
+
+
+def content(services: ApiServices, video_id: str) -> Response:
+    """Answer with the content of a completed video."""
+    variant = request.args.get("variant", "video")
+    if variant not in VARIANTS:
+        raise InvalidField("variant", f"Expected one of: {', '.join(VARIANTS)}.")
+    job = services.queries.job(video_id, client=caller().client)
+    stored = _stored(job)
+    if variant != "video":
+        raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
+    if services.content_mode == "redirect":
+        return _redirect(services, job, stored)
+    return _head(job, stored) if request.method == "HEAD" else _stream(services, job, stored)
+
+
+def _stored(job: Job) -> Stored:
+    if not job.final:
+        raise Conflict("The video is not finished yet.", code="not_ready")
+    if job.status is not Status.COMPLETED or job.stored is None:
+        _refuse_unmade(job)
+    if job.removed_at is not None:
+        raise Gone("The content was removed when its time here was over.", code="content_removed")
+    return job.stored
+
+
+def _refuse_unmade(job: Job) -> NoReturn:
+    if job.status is Status.CANCELLED:
+        raise Conflict("The video was cancelled: there is no content.", code="video_cancelled")
+    why = job.error.message if job.error is not None else "there is no content"
+    raise Conflict(f"The video failed: {why}", code="video_failed")
+
+
+def _redirect(services: ApiServices, job: Job, stored: Stored) -> Response:
+    link = services.bucket.link(
+        stored.object_key, now=services.wall(), ttl_s=services.url_ttl_s, filename=filename(job)
+    )
+    return Response(status=302, headers={"Location": link.url})
+
+
+def _stream(services: ApiServices, job: Job, stored: Stored) -> Response:
+    if not services.streams.acquire(blocking=False):
+        raise Unavailable("Too many contents are being passed through right now.", code="unavailable")
+    with ExitStack() as stack:
+        stack.callback(services.streams.release)
+        download = stack.enter_context(services.bucket.open(stored.object_key, range_header=_range()))
+        if download.status == 416:
+            raise RequestedRangeNotSatisfiable(stored.size)
+        given = {name.lower(): value for name, value in download.headers.items()}
+        passed = {name: given[name.lower()] for name in _PASSED_ON if name.lower() in given}
+        answer = _bytes(job, download.blocks, download.status, passed)
+        # From here on the server's closing of the answer gives the slot and the connection back.
+        answer.call_on_close(stack.pop_all().close)
+        return answer
+    raise AssertionError  # an ExitStack whose callbacks return nothing swallows no exception
+
+
+def _head(job: Job, stored: Stored) -> Response:
+    return _bytes(job, (), 200, {"Content-Type": stored.content_type, "Content-Length": str(stored.size)})
+
+
+def _bytes(job: Job, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
+    answer = Response(blocks, status=status, headers=headers, direct_passthrough=True)
+    answer.headers["Accept-Ranges"] = "bytes"
+    answer.headers["Content-Disposition"] = f'inline; filename="{filename(job)}"'
+    return answer
+
+
+def _range() -> str | None:
+    """Return the Range header where it asks for one plain range; any other may be ignored by HTTP's rules."""
+    given = request.headers.get("Range", "")
+    return given if re.fullmatch(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})", given, re.ASCII) else None
+
+
+OPERATIONS = (
+    Operation(
+        method="GET", path="/v1/videos/{video_id}/content", name="get_video_content", view=content, tag="Videos",
+        summary="Download a video",
+        description=(
+            "Redirects to a link that was signed for this answer. With `GATEWAY_CONTENT=stream` the bytes themselves, "
+            "ranges too; 503 where too many are being passed through."
+        ),
+        parameters=[
+            VIDEO_ID,
+            Parameter(
+                name="variant", place="query", description="What to download.",
+                schema={"type": "string", "enum": list(VARIANTS), "default": "video"},
+            ),
+            Parameter(name="Range", place="header", description="A range, where the bytes are passed through."),
+        ],
+        successes=[
+            Success(status=200, description="The bytes.", content_type="video/mp4"),
+            Success(status=206, description="A range of the bytes.", content_type="video/mp4"),
+            Success(status=302, description="The link.", headers={"Location": "A presigned link."}),
+        ],
+        errors={
+            400: "invalid_value", 404: "variant_not_available", 409: "not_ready", 410: "content_removed",
+            416: "requested_range_not_satisfiable",
+        },
+    ),
+)  # fmt: skip

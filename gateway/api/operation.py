@@ -1,0 +1,64 @@
+"""An operation: one method on one path, with the view that answers it and all that the OpenAPI document says of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from flask import Response
+from marshmallow import Schema
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Success:
+    """One answer that is no error."""
+
+    status: int
+    description: str
+    schema: type[Schema] | None = None
+    content_type: str = "application/json"
+    example: object = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Header name to description."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parameter:
+    """One parameter in the path, the query or a header."""
+
+    name: str
+    place: Literal["path", "query", "header"]
+    description: str
+    schema: Mapping[str, object] = field(default_factory=lambda: {"type": "string"})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Operation:
+    """What is registered with Flask and written into the document; the one does not exist without the other."""
+
+    method: Literal["GET", "POST", "DELETE"]
+    path: str
+    """As OpenAPI spells it: `/v1/videos/{video_id}`."""
+    name: str
+    view: Callable[..., Response]
+    """Called with the services and the path's parameters."""
+    tag: str
+    summary: str
+    description: str = ""
+    public: bool = False
+    """Whether it is answered without an API key."""
+    parameters: Sequence[Parameter] = ()
+    query: type[Schema] | None = None
+    body: type[Schema] | None = None
+    file_parts: Sequence[str] = ()
+    body_example: Mapping[str, Any] = field(default_factory=dict)
+    successes: Sequence[Success]
+    errors: Mapping[int, str] = field(default_factory=dict)
+    """Status to the code that is an example of it, beside those that every operation has."""
+
+    @property
+    def rule(self) -> str:
+        """The path as Flask spells it."""
+        return re.sub(r"\{(\w+)\}", r"<\1>", self.path)
