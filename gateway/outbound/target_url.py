@@ -74,18 +74,14 @@ def _ascii(text: str) -> str:
     if text.isascii():
         return text.lower()
     try:
-        # As requests does it, so that the name checked is the name resolved.
-        return idna.encode(text, uts46=True).decode("ascii").lower()
+        # As urllib3 does it, without mapping look-alikes to letters, so that the name checked is the name resolved.
+        return idna.encode(text.lower(), strict=True, std3_rules=True).decode("ascii")
     except (idna.IDNAError, UnicodeError):
         raise BadUrl("must have a valid host and port") from None
 
 
 def _v4(text: str) -> str:
     try:
-        return str(IPv4Address(text)) if text.isascii() else _refuse_v4()
+        return str(IPv4Address(text))
     except AddressValueError:
-        return _refuse_v4()
-
-
-def _refuse_v4() -> str:
-    raise BadUrl("must write an IPv4 address as four decimal numbers")
+        raise BadUrl("must write an IPv4 address as four decimal numbers") from None

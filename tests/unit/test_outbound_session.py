@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gateway.outbound.deadline import Deadlines
-from gateway.outbound.session import AnswerLost, NotSent, Outbound
-from tests.servers import Conversation, RawServer, answering, head, self_signed, trap
+from gateway.outbound.session import AnswerLost, NotSent, Outbound, Reply, Stream
+from tests.servers import Conversation, RawServer, Script, answering, head, self_signed, trap
 
 
 @pytest.fixture
@@ -29,14 +29,14 @@ def outbound(deadlines: Deadlines) -> Iterator[Outbound]:
     made.close()
 
 
-def get(outbound: Outbound, url: str, *, deadline_s: float = 10, max_body: int = 1 << 20):
+def get(outbound: Outbound, url: str, *, deadline_s: float = 10, max_body: int = 1 << 20) -> Reply:
     return outbound.exchange("GET", url, deadline_s=deadline_s, max_body=max_body)
 
 
 # -- whole answers -----------------------------------------------------------------------------------------------------
 
 
-def test_exchange_returns_status_headers_body_and_peer(outbound):
+def test_exchange_returns_status_headers_body_and_peer(outbound: Outbound) -> None:
     with RawServer(answering(201, b"made", X_Kind="one")) as server:
         reply = get(outbound, server.url)
     assert (reply.status, reply.body, reply.truncated, reply.peer) == (201, b"made", False, "127.0.0.1")
@@ -44,7 +44,7 @@ def test_exchange_returns_status_headers_body_and_peer(outbound):
     assert 0 < reply.elapsed_s < 10
 
 
-def test_exchange_says_nothing_of_itself_but_its_name_and_wants_no_compression(outbound):
+def test_exchange_says_nothing_of_itself_but_its_name_and_wants_no_compression(outbound: Outbound) -> None:
     with RawServer(answering()) as server:
         get(outbound, server.url)
         sent = server.request().headers
@@ -53,7 +53,7 @@ def test_exchange_says_nothing_of_itself_but_its_name_and_wants_no_compression(o
     assert "cookie" not in sent
 
 
-def test_exchange_reads_a_chunked_body_whole(outbound):
+def test_exchange_reads_a_chunked_body_whole(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         while conversation.read_request():
             conversation.send(head(200, {"transfer-encoding": "chunked"}) + b"3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n")
@@ -63,7 +63,7 @@ def test_exchange_reads_a_chunked_body_whole(outbound):
         assert server.connections == 1
 
 
-def test_exchange_reads_to_the_end_of_the_connection_when_the_answer_names_no_length(outbound):
+def test_exchange_reads_to_the_end_of_the_connection_when_the_answer_names_no_length(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.send(b"HTTP/1.0 200 OK\r\n\r\n" + b"x" * 100_000)
@@ -72,7 +72,7 @@ def test_exchange_reads_to_the_end_of_the_connection_when_the_answer_names_no_le
         assert len(get(outbound, server.url).body) == 100_000
 
 
-def test_exchange_cuts_a_body_at_the_limit_and_closes_the_connection(outbound):
+def test_exchange_cuts_a_body_at_the_limit_and_closes_the_connection(outbound: Outbound) -> None:
     closed: list[bool] = []
 
     def script(conversation: Conversation) -> None:
@@ -87,14 +87,14 @@ def test_exchange_cuts_a_body_at_the_limit_and_closes_the_connection(outbound):
     assert closed == [True]
 
 
-def test_exchange_is_not_truncated_when_the_body_is_as_long_as_the_limit(outbound):
+def test_exchange_is_not_truncated_when_the_body_is_as_long_as_the_limit(outbound: Outbound) -> None:
     with RawServer(answering(200, b"x" * 100)) as server:
         replies = [get(outbound, server.url, max_body=100) for _ in range(2)]
         assert [(len(reply.body), reply.truncated) for reply in replies] == [(100, False)] * 2
         assert server.connections == 1
 
 
-def test_exchange_keeps_no_cookies(outbound):
+def test_exchange_keeps_no_cookies(outbound: Outbound) -> None:
     with RawServer(answering(200, b"", Set_Cookie="a=b; Path=/")) as server:
         get(outbound, server.url)
         get(outbound, server.url)
@@ -102,7 +102,7 @@ def test_exchange_keeps_no_cookies(outbound):
         assert "cookie" not in server.request().headers
 
 
-def test_exchange_gives_back_a_redirect_without_following_or_preparing_it(outbound):
+def test_exchange_gives_back_a_redirect_without_following_or_preparing_it(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.send(head(302, {"location": target.url, "content-length": "1000000000"}) + b"x" * 5000)
@@ -114,7 +114,7 @@ def test_exchange_gives_back_a_redirect_without_following_or_preparing_it(outbou
         assert target.connections == 0
 
 
-def test_exchange_ignores_proxies_of_the_environment(outbound, monkeypatch):
+def test_exchange_ignores_proxies_of_the_environment(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(trap) as proxy, RawServer(answering(200, b"direct")) as server:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
@@ -123,7 +123,7 @@ def test_exchange_ignores_proxies_of_the_environment(outbound, monkeypatch):
 
 
 @pytest.mark.parametrize("block_size", [1000, 65536])
-def test_exchange_streams_a_sized_source_with_its_length(deadlines, block_size):
+def test_exchange_streams_a_sized_source_with_its_length(deadlines: Deadlines, block_size: int) -> None:
     class Source:
         def __init__(self) -> None:
             self.reads: list[int] = []
@@ -146,7 +146,7 @@ def test_exchange_streams_a_sized_source_with_its_length(deadlines, block_size):
     assert set(source.reads) == {block_size}
 
 
-def test_exchange_passes_through_what_a_source_raises_and_the_connection_is_closed(outbound):
+def test_exchange_passes_through_what_a_source_raises_and_the_connection_is_closed(outbound: Outbound) -> None:
     class Broken(Exception):
         pass
 
@@ -170,7 +170,7 @@ def test_exchange_passes_through_what_a_source_raises_and_the_connection_is_clos
         assert heads == [True]
 
 
-def test_exchange_reads_an_early_answer_when_the_server_refuses_the_body(outbound):
+def test_exchange_reads_an_early_answer_when_the_server_refuses_the_body(outbound: Outbound) -> None:
     class Endless:
         def __len__(self) -> int:
             return 1 << 30
@@ -229,7 +229,7 @@ SLOW = [dripping_head, dripping_body, dripping_unsized_body, dripping_chunks, si
 
 
 @pytest.mark.parametrize("script", SLOW)
-def test_exchange_ends_at_the_total_deadline_when_the_peer_drips(outbound, script):
+def test_exchange_ends_at_the_total_deadline_when_the_peer_drips(outbound: Outbound, script: Script) -> None:
     with RawServer(script) as server:
         started = time.monotonic()
         with pytest.raises(AnswerLost, match="timeout"):
@@ -238,7 +238,9 @@ def test_exchange_ends_at_the_total_deadline_when_the_peer_drips(outbound, scrip
 
 
 @pytest.mark.parametrize("script", SLOW)
-def test_exchange_ends_at_the_total_deadline_when_the_peer_drips_over_tls(deadlines, script, tmp_path):
+def test_exchange_ends_at_the_total_deadline_when_the_peer_drips_over_tls(
+    deadlines: Deadlines, script: Script, tmp_path: Path
+) -> None:
     certificate = self_signed(tmp_path, "127.0.0.1")
     outbound = Outbound(pool_size=1, deadlines=deadlines, tls=certificate.trusting)
     with RawServer(script, tls=certificate.server) as server:
@@ -249,7 +251,7 @@ def test_exchange_ends_at_the_total_deadline_when_the_peer_drips_over_tls(deadli
     outbound.close()
 
 
-def test_exchange_ends_at_the_total_deadline_when_the_peer_takes_no_more_bytes(outbound):
+def test_exchange_ends_at_the_total_deadline_when_the_peer_takes_no_more_bytes(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.server.stopping.wait(20)
 
@@ -260,7 +262,7 @@ def test_exchange_ends_at_the_total_deadline_when_the_peer_takes_no_more_bytes(o
         assert time.monotonic() - started < 3
 
 
-def test_exchange_ends_at_the_deadline_when_the_tls_handshake_hangs(outbound):
+def test_exchange_ends_at_the_deadline_when_the_tls_handshake_hangs(outbound: Outbound) -> None:
     with RawServer(Conversation.wait_until_closed) as server:
         started = time.monotonic()
         with pytest.raises(NotSent, match="timeout"):
@@ -268,7 +270,9 @@ def test_exchange_ends_at_the_deadline_when_the_tls_handshake_hangs(outbound):
         assert time.monotonic() - started < 2
 
 
-def test_exchange_ends_at_the_deadline_when_the_resolver_hangs(outbound, monkeypatch):
+def test_exchange_ends_at_the_deadline_when_the_resolver_hangs(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
     release = threading.Event()
 
     def getaddrinfo(*args: object, **kw: object) -> list:
@@ -283,7 +287,7 @@ def test_exchange_ends_at_the_deadline_when_the_resolver_hangs(outbound, monkeyp
     release.set()
 
 
-def test_deadlines_leave_a_disarmed_socket_alone_and_shut_the_late_one_down(deadlines):
+def test_deadlines_leave_a_disarmed_socket_alone_and_shut_the_late_one_down(deadlines: Deadlines) -> None:
     ours, theirs = socket.socketpair()
     kept, _kept_peer = socket.socketpair()
     now = time.monotonic()
@@ -298,7 +302,7 @@ def test_deadlines_leave_a_disarmed_socket_alone_and_shut_the_late_one_down(dead
         sock.close()
 
 
-def test_deadlines_fire_in_order_of_time_when_armed_out_of_order(deadlines):
+def test_deadlines_fire_in_order_of_time_when_armed_out_of_order(deadlines: Deadlines) -> None:
     pairs = [socket.socketpair() for _ in range(3)]
     now = time.monotonic()
     tickets = [deadlines.arm(pair[0], at=now + delay) for pair, delay in zip(pairs, (30, 0.05, 20), strict=True)]
@@ -310,7 +314,7 @@ def test_deadlines_fire_in_order_of_time_when_armed_out_of_order(deadlines):
         pair[1].close()
 
 
-def test_deadlines_forget_disarmed_sockets_when_there_are_many(deadlines):
+def test_deadlines_forget_disarmed_sockets_when_there_are_many(deadlines: Deadlines) -> None:
     ours, theirs = socket.socketpair()
     for _ in range(5000):
         deadlines.disarm(deadlines.arm(ours, at=time.monotonic() + 3600))
@@ -319,7 +323,7 @@ def test_deadlines_forget_disarmed_sockets_when_there_are_many(deadlines):
     theirs.close()
 
 
-def test_deadlines_cost_microseconds(deadlines):
+def test_deadlines_cost_microseconds(deadlines: Deadlines) -> None:
     ours, theirs = socket.socketpair()
     at = time.monotonic() + 3600
     started = time.process_time()
@@ -333,14 +337,16 @@ def test_deadlines_cost_microseconds(deadlines):
 # -- sent or not -------------------------------------------------------------------------------------------------------
 
 
-def test_exchange_was_not_sent_when_the_connection_is_refused(outbound):
+def test_exchange_was_not_sent_when_the_connection_is_refused(outbound: Outbound) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(NotSent, match="refused"):
         get(outbound, f"http://127.0.0.1:{port}/")
 
 
-def test_exchange_was_not_sent_when_the_name_does_not_exist(outbound, monkeypatch):
+def test_exchange_was_not_sent_when_the_name_does_not_exist(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def getaddrinfo(*args: object, **kw: object) -> list:
         raise socket.gaierror(socket.EAI_NONAME, "no such name")
 
@@ -349,7 +355,7 @@ def test_exchange_was_not_sent_when_the_name_does_not_exist(outbound, monkeypatc
         get(outbound, "http://nowhere.example/")
 
 
-def test_exchange_was_not_sent_when_the_certificate_is_nobodys(outbound, tmp_path):
+def test_exchange_was_not_sent_when_the_certificate_is_nobodys(outbound: Outbound, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path, "127.0.0.1")
     with RawServer(answering(), tls=certificate.server) as server:
         with pytest.raises(NotSent, match="tls"):
@@ -357,7 +363,7 @@ def test_exchange_was_not_sent_when_the_certificate_is_nobodys(outbound, tmp_pat
         assert server.requests.empty()
 
 
-def test_exchange_was_not_sent_when_the_certificate_names_another_host(deadlines, tmp_path):
+def test_exchange_was_not_sent_when_the_certificate_names_another_host(deadlines: Deadlines, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path, "elsewhere.example")
     outbound = Outbound(pool_size=1, deadlines=deadlines, tls=certificate.trusting)
     with RawServer(answering(), tls=certificate.server) as server, pytest.raises(NotSent, match="tls"):
@@ -365,7 +371,7 @@ def test_exchange_was_not_sent_when_the_certificate_names_another_host(deadlines
     outbound.close()
 
 
-def test_exchange_works_over_tls_with_kept_connections(deadlines, tmp_path):
+def test_exchange_works_over_tls_with_kept_connections(deadlines: Deadlines, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path, "localhost", "127.0.0.1")
     outbound = Outbound(pool_size=1, deadlines=deadlines, tls=certificate.trusting)
     with RawServer(answering(200, b"safe"), tls=certificate.server) as server:
@@ -374,19 +380,19 @@ def test_exchange_works_over_tls_with_kept_connections(deadlines, tmp_path):
     outbound.close()
 
 
-def test_exchange_was_not_sent_when_the_scheme_is_unknown(outbound):
+def test_exchange_was_not_sent_when_the_scheme_is_unknown(outbound: Outbound) -> None:
     with pytest.raises(NotSent, match="invalid"):
         get(outbound, "ftp://127.0.0.1/")
 
 
-def test_exchange_was_not_sent_when_a_header_would_break_the_request(outbound):
+def test_exchange_was_not_sent_when_a_header_would_break_the_request(outbound: Outbound) -> None:
     with RawServer(answering()) as server:
         with pytest.raises(NotSent, match="invalid"):
             outbound.exchange("GET", server.url, deadline_s=5, max_body=1, headers={"x": "a\r\nevil: 1"})
         assert server.requests.empty()
 
 
-def test_exchange_asks_once_after_connecting_and_sends_nothing_when_told_not_to(outbound):
+def test_exchange_asks_once_after_connecting_and_sends_nothing_when_told_not_to(outbound: Outbound) -> None:
     asked: list[int] = []
     heard: list[bytes] = []
 
@@ -406,7 +412,7 @@ def test_exchange_asks_once_after_connecting_and_sends_nothing_when_told_not_to(
     assert heard == [b""]
 
 
-def test_exchange_asks_once_when_the_body_goes_out_in_many_blocks(outbound):
+def test_exchange_asks_once_when_the_body_goes_out_in_many_blocks(outbound: Outbound) -> None:
     asked: list[bool] = []
     with RawServer(answering()) as server:
         outbound.exchange(
@@ -420,7 +426,7 @@ def test_exchange_asks_once_when_the_body_goes_out_in_many_blocks(outbound):
     assert asked == [True]
 
 
-def test_exchange_sends_nothing_when_the_deadline_passed_while_it_was_asked(outbound):
+def test_exchange_sends_nothing_when_the_deadline_passed_while_it_was_asked(outbound: Outbound) -> None:
     heard: list[bytes] = []
 
     def script(conversation: Conversation) -> None:
@@ -448,7 +454,7 @@ def test_exchange_sends_nothing_when_the_deadline_passed_while_it_was_asked(outb
         (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\nab", "short"),
     ],
 )
-def test_exchange_loses_the_answer_when_it_is_not_whole(outbound, said, reason):
+def test_exchange_loses_the_answer_when_it_is_not_whole(outbound: Outbound, said: bytes, reason: str) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.send(said)
@@ -458,7 +464,7 @@ def test_exchange_loses_the_answer_when_it_is_not_whole(outbound, said, reason):
     assert lost.value.reason == reason
 
 
-def test_exchange_loses_the_answer_when_the_peer_resets(outbound):
+def test_exchange_loses_the_answer_when_the_peer_resets(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.reset()
@@ -477,7 +483,7 @@ def closes_on_the_second(conversation: Conversation) -> None:
     conversation.read_request()
 
 
-def test_get_is_sent_again_when_a_kept_connection_turns_out_to_be_closed(outbound):
+def test_get_is_sent_again_when_a_kept_connection_turns_out_to_be_closed(outbound: Outbound) -> None:
     with RawServer(closes_on_the_second) as server:
         assert get(outbound, server.url).body == b"ok"
         assert get(outbound, server.url).body == b"ok"
@@ -485,7 +491,7 @@ def test_get_is_sent_again_when_a_kept_connection_turns_out_to_be_closed(outboun
         assert server.requests.qsize() == 3
 
 
-def test_get_is_not_sent_again_when_a_new_connection_brings_no_answer(outbound):
+def test_get_is_not_sent_again_when_a_new_connection_brings_no_answer(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
 
@@ -495,7 +501,7 @@ def test_get_is_not_sent_again_when_a_new_connection_brings_no_answer(outbound):
         assert server.connections == 1
 
 
-def test_post_is_never_sent_again_when_a_kept_connection_turns_out_to_be_closed(outbound):
+def test_post_is_never_sent_again_when_a_kept_connection_turns_out_to_be_closed(outbound: Outbound) -> None:
     with RawServer(closes_on_the_second) as server:
         outbound.exchange("POST", server.url, deadline_s=10, max_body=10, data=b"1")
         with pytest.raises(AnswerLost, match="reset"):
@@ -504,7 +510,7 @@ def test_post_is_never_sent_again_when_a_kept_connection_turns_out_to_be_closed(
         assert server.requests.qsize() == 2
 
 
-def test_every_call_has_a_connection_of_its_own_without_reuse(deadlines):
+def test_every_call_has_a_connection_of_its_own_without_reuse(deadlines: Deadlines) -> None:
     outbound = Outbound(pool_size=2, deadlines=deadlines, reuse=False)
     with RawServer(answering(200, b"ok")) as server:
         for _ in range(3):
@@ -515,7 +521,7 @@ def test_every_call_has_a_connection_of_its_own_without_reuse(deadlines):
 
 
 @pytest.mark.parametrize("reuse", [True, False])
-def test_no_descriptor_is_left_open_whatever_became_of_the_calls(deadlines, reuse):
+def test_no_descriptor_is_left_open_whatever_became_of_the_calls(deadlines: Deadlines, reuse: bool) -> None:
     def script(conversation: Conversation) -> None:
         while request := conversation.read_request():
             if request.target == "/reset":
@@ -545,7 +551,7 @@ def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def test_many_threads_share_one_outbound(outbound):
+def test_many_threads_share_one_outbound(outbound: Outbound) -> None:
     with RawServer(answering(200, b"ok")) as server:
         bodies: list[bytes] = []
 
@@ -564,14 +570,14 @@ def test_many_threads_share_one_outbound(outbound):
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
-def resolving_to(monkeypatch, *addresses: tuple[socket.AddressFamily, str, int]) -> None:
+def resolving_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[socket.AddressFamily, str, int]) -> None:
     def getaddrinfo(host: str, port: int, *args: object, **kw: object) -> list:
         return [(family, socket.SOCK_STREAM, 6, "", (ip, at)) for family, ip, at in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
 
 
-def test_the_next_address_is_tried_when_the_first_refuses(outbound, monkeypatch):
+def test_the_next_address_is_tried_when_the_first_refuses(outbound: Outbound, monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(answering(200, b"second")) as server:
         with socket.create_server(("127.0.0.2", 0)) as listener:
             dead = listener.getsockname()[1]
@@ -580,7 +586,9 @@ def test_the_next_address_is_tried_when_the_first_refuses(outbound, monkeypatch)
     assert (reply.body, reply.peer) == (b"second", "127.0.0.1")
 
 
-def test_an_ipv4_address_is_tried_when_four_ipv6_addresses_come_first_and_are_dead(outbound, monkeypatch):
+def test_an_ipv4_address_is_tried_when_four_ipv6_addresses_come_first_and_are_dead(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with RawServer(answering(200, b"four")) as server:
         dead = [(socket.AF_INET6, "::1", 1)] * 4
         distinct = [(family, ip, 1 + index) for index, (family, ip, _) in enumerate(dead)]
@@ -588,7 +596,9 @@ def test_an_ipv4_address_is_tried_when_four_ipv6_addresses_come_first_and_are_de
         assert get(outbound, f"http://both.example:{server.port}/").body == b"four"
 
 
-def test_an_ipv6_address_is_reached_by_name_and_in_brackets(outbound, monkeypatch):
+def test_an_ipv6_address_is_reached_by_name_and_in_brackets(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch
+) -> None:
     try:
         server = RawServer(answering(200, b"six"), host="::1")
     except OSError:
@@ -602,12 +612,12 @@ def test_an_ipv6_address_is_reached_by_name_and_in_brackets(outbound, monkeypatc
 # -- streams -----------------------------------------------------------------------------------------------------------
 
 
-def read_all(stream) -> bytes:
+def read_all(stream: Stream) -> bytes:
     block = memoryview(bytearray(65536))
     return b"".join(iter(lambda: bytes(block[: stream.readinto(block)]), b""))
 
 
-def test_stream_gives_the_body_in_pieces_as_they_come(outbound):
+def test_stream_gives_the_body_in_pieces_as_they_come(outbound: Outbound) -> None:
     go_on = threading.Event()
 
     def script(conversation: Conversation) -> None:
@@ -628,7 +638,7 @@ def test_stream_gives_the_body_in_pieces_as_they_come(outbound):
         assert stream.readinto(block) == 0
 
 
-def test_stream_keeps_the_connection_when_read_to_its_end_and_closes_it_when_not(outbound):
+def test_stream_keeps_the_connection_when_read_to_its_end_and_closes_it_when_not(outbound: Outbound) -> None:
     with RawServer(answering(200, b"x" * 100_000)) as server:
         for read, connections in ((True, 1), (True, 1), (False, 1), (True, 2)):
             with outbound.stream("GET", server.url, first_byte_s=10, stall_s=10, deadline_s=None) as stream:
@@ -636,7 +646,7 @@ def test_stream_keeps_the_connection_when_read_to_its_end_and_closes_it_when_not
             assert server.connections == connections
 
 
-def test_stream_goes_on_past_the_limit_of_its_first_byte(outbound):
+def test_stream_goes_on_past_the_limit_of_its_first_byte(outbound: Outbound) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.send(head(200, {"content-length": "30"}))
@@ -650,7 +660,9 @@ def test_stream_goes_on_past_the_limit_of_its_first_byte(outbound):
 
 
 @pytest.mark.parametrize(("stall_s", "deadline_s"), [(0.2, None), (10, 0.3)])
-def test_stream_is_lost_when_it_stalls_or_its_deadline_passes(outbound, stall_s, deadline_s):
+def test_stream_is_lost_when_it_stalls_or_its_deadline_passes(
+    outbound: Outbound, stall_s: float, deadline_s: float | None
+) -> None:
     def script(conversation: Conversation) -> None:
         conversation.read_request()
         conversation.send(head(200, {"content-length": "10"}) + b"abc")
@@ -666,7 +678,7 @@ def test_stream_is_lost_when_it_stalls_or_its_deadline_passes(outbound, stall_s,
     assert time.monotonic() - started < 3
 
 
-def test_stream_is_lost_when_its_deadline_passes_while_it_drips(outbound):
+def test_stream_is_lost_when_its_deadline_passes_while_it_drips(outbound: Outbound) -> None:
     with (
         RawServer(dripping_unsized_body) as server,
         pytest.raises(AnswerLost, match="timeout"),
@@ -675,7 +687,7 @@ def test_stream_is_lost_when_its_deadline_passes_while_it_drips(outbound):
         read_all(stream)
 
 
-def test_stream_is_lost_when_the_head_is_late(outbound):
+def test_stream_is_lost_when_the_head_is_late(outbound: Outbound) -> None:
     with (
         RawServer(silent) as server,
         pytest.raises(AnswerLost, match="timeout"),
@@ -684,9 +696,9 @@ def test_stream_is_lost_when_the_head_is_late(outbound):
         pytest.fail("there was no answer")
 
 
-def test_a_stream_can_be_the_body_of_another_request(outbound):
+def test_a_stream_can_be_the_body_of_another_request(outbound: Outbound) -> None:
     class Source:
-        def __init__(self, stream) -> None:
+        def __init__(self, stream: Stream) -> None:
             self.stream = stream
 
         def __len__(self) -> int:
