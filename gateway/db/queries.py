@@ -14,7 +14,7 @@ from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
 from gateway.db.tables import attempts, deliveries, history, jobs, submissions, upstream_keys, workers
 from gateway.jobs.errors import NotFound
-from gateway.jobs.job import SHOWN_AS, Job, Status
+from gateway.jobs.job import SHOWN_AS, UNFINISHED, Job, Status
 from gateway.jobs.ports import Attempt, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
 
 _DURATIONS_NEEDED = 5
@@ -123,6 +123,17 @@ class SqlQueries:
         with self._database.read() as connection:
             found = {row[0]: int(row[1]) for row in connection.execute(grouped)}
         return {status.value: found.get(status.value, 0) for status in Status}
+
+    def lateness(self, now: float) -> Mapping[str, float]:
+        """Return by unfinished status how many seconds past its due time the job is that waits longest; 0 for none."""
+        earliest = (
+            sa.select(jobs.c.status, sa.func.min(jobs.c.due_at))
+            .where(jobs.c.status.in_([status.value for status in UNFINISHED]))
+            .group_by(jobs.c.status)
+        )
+        with self._database.read() as connection:
+            due = {row[0]: float(row[1]) for row in connection.execute(earliest)}
+        return {status.value: max(0.0, now - due.get(status.value, now)) for status in Status if status in UNFINISHED}
 
     def deliveries_due(self, now: float) -> tuple[int, float | None]:
         """Return how many deliveries are pending, and how late the one due first is; None where none is late."""

@@ -139,14 +139,14 @@ def cancel(job: Job, *, at: float) -> Transition:
     return _move(job, Status.CANCELLED, "cancelled", at, frees_slot=done, finished_at=at, content_urls=())
 
 
-def progress(job: Job, *, percent: int, at: float, detail: Mapping[str, object]) -> Transition:
-    """The upstream got on; the schedule of polls stays as the claim set it."""
-    return _note(job, "progressed", at, detail, progress=percent, tries=0, missing=0, missing_since=None)
+def progress(job: Job, *, percent: int, due_at: float, at: float, detail: Mapping[str, object]) -> Transition:
+    """The upstream got on; asked again at `due_at`."""
+    return _note(job, "progressed", at, detail, due_at=due_at, progress=percent, tries=0, missing=0, missing_since=None)
 
 
-def answered(job: Job, *, at: float, detail: Mapping[str, object]) -> Transition:
+def answered(job: Job, *, due_at: float, at: float, detail: Mapping[str, object]) -> Transition:
     """A valid answer with nothing new, after some that were not valid: the counts begin again."""
-    return _note(job, "answered", at, detail, tries=0, missing=0, missing_since=None)
+    return _note(job, "answered", at, detail, due_at=due_at, tries=0, missing=0, missing_since=None)
 
 
 def again(  # noqa: PLR0913 - one per fact that a try can have brought

@@ -13,6 +13,7 @@ from gateway.bucket.port import Bucket
 from gateway.clock import Clock
 from gateway.jobs.ports import AttemptResult, Delivery, Outbox
 from gateway.jobs.view import urls
+from gateway.observability.metrics import Metrics
 from gateway.webhooks import events, schedule
 from gateway.webhooks.outcomes import Delivered, Gone, Outcome
 from gateway.worker.limits import Limits
@@ -42,6 +43,7 @@ class DeliverStep:
     """Return the webhook secrets that sign for a client now, newest first; none where none is set any more."""
     public_url: str
     limits: Limits
+    metrics: Metrics
     wall: Clock
     jitter: Callable[[], float]
     """Return a number from -1 to 1."""
@@ -69,6 +71,7 @@ class DeliverStep:
         number = delivery.attempts + 1
         body = self.body(delivery)
         outcome = self.send(delivery.url, body, webhook_id=delivery.event_id, attempt=number, secrets=secrets)
+        self.metrics.delivery_attempted(outcome=type(outcome).__name__, took_s=outcome.result.latency_ms / 1000)
         match outcome:
             case Delivered():
                 self.outbox.delivered(delivery, outcome.result, now=moment())
@@ -77,9 +80,7 @@ class DeliverStep:
             case _:
                 self._failed(delivery, outcome.result, outcome.retry_after_s, moment)
 
-    def _failed(
-        self, delivery: Delivery, result: AttemptResult, retry_after_s: float | None, moment: Moment
-    ) -> None:
+    def _failed(self, delivery: Delivery, result: AttemptResult, retry_after_s: float | None, moment: Moment) -> None:
         now = moment()
         failures = self.outbox.receiver_failures(delivery) + 1
         held_until = schedule.held_until(failures, now=now)

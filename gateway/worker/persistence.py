@@ -10,6 +10,7 @@ from typing import TypeVar
 from gateway.jobs.errors import StaleJob, Unavailable
 from gateway.jobs.lifecycle import Transition
 from gateway.jobs.ports import Recorder
+from gateway.observability.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,20 @@ class Persistence:
     """Repeats a write while the database is unavailable: an answer of an upstream is not to be had twice."""
 
     def __init__(
-        self, *, recorder: Recorder, stopping: threading.Event, delays_s: Sequence[float] = RETRY_DELAYS_S
+        self,
+        *,
+        recorder: Recorder,
+        stopping: threading.Event,
+        metrics: Metrics,
+        delays_s: Sequence[float] = RETRY_DELAYS_S,
     ) -> None:
         self._recorder = recorder
+        self._metrics = metrics
         self._stopping = stopping
         self._delays_s = delays_s
 
     def write(self, write: Callable[[], T]) -> T:
-        """Return what `write` returns; raises Unavailable only after the last delay, or at the second try when stopping."""
+        """Return what `write` returns; raises Unavailable after the last delay, or at the second try when stopping."""
         for wait_s in self._delays_s:
             try:
                 return write()
@@ -46,4 +53,7 @@ class Persistence:
         except StaleJob:
             log.info("Video %s moved on before: %s.", transition.before.id, transition.event)
             return False
+        job = transition.after
+        if job.final:
+            self._metrics.video_finished(status=job.status, code=job.error.code if job.error else "")
         return True

@@ -11,6 +11,7 @@ from functools import partial
 from gateway.jobs import lifecycle
 from gateway.jobs.job import Failure, Job, Status
 from gateway.jobs.ports import Claims, Lanes
+from gateway.observability.metrics import Metrics
 from gateway.upstreams.port import Answer, Failed, Finished, KeyRefused, Missing, NoAnswer, PollOutcome, Unfinished
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
@@ -36,6 +37,7 @@ class PollStep:
     lanes: Lanes
     persistence: Persistence
     limits: Limits
+    metrics: Metrics
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due videos, as many as their keys' rates allow."""
@@ -63,11 +65,15 @@ class PollStep:
         if isinstance(outcome, Missing) and not route.has_key(job.upstream_key):
             # Asked with another key than the one that accepted it: its 404 says nothing.
             outcome = NoAnswer(reason="asked with another key", answer=outcome.answer)
+        self.metrics.polled(upstream=route.name, outcome=type(outcome).__name__)
         transition = self._decide(job, outcome, moment())
         if isinstance(outcome, KeyRefused):
             self.lanes.pause(route.name, key.name, reason=outcome.reason, answer=outcome.message, now=moment())
         if transition is not None:
             self.persistence.record(transition)
+        elif self.limits.poll_lease_s > self.limits.poll_interval_s:
+            # The claim had to last as long as an answer may take, which is longer than the video's own clock.
+            self.claims.release(job, due_at=self._next_poll(job, moment()))
 
     def _decide(self, job: Job, outcome: PollOutcome, now: float) -> lifecycle.Transition | None:
         match outcome:
@@ -84,7 +90,9 @@ class PollStep:
             case Missing():
                 return self._missing(job, outcome, now)
             case KeyRefused():
-                return self._again(job, "poll_key_refused", told(outcome.answer, reason=outcome.reason), now, refused=True)
+                return self._again(
+                    job, "poll_key_refused", told(outcome.answer, reason=outcome.reason), now, refused=True
+                )
             case NoAnswer():
                 return self._unanswered(job, outcome, now)
 
@@ -92,10 +100,21 @@ class PollStep:
         if self._waited(job, now) > self.limits.max_wait_s:
             return self._timed_out(job, outcome.answer, now)
         if outcome.progress is not None and outcome.progress > job.progress:
-            return lifecycle.progress(job, percent=min(outcome.progress, 99), at=now, detail=told(outcome.answer))
+            return lifecycle.progress(
+                job,
+                percent=min(outcome.progress, 99),
+                due_at=self._next_poll(job, now),
+                at=now,
+                detail=told(outcome.answer),
+            )
         if job.tries or job.missing:
-            return lifecycle.answered(job, at=now, detail=told(outcome.answer))
+            return lifecycle.answered(job, due_at=self._next_poll(job, now), at=now, detail=told(outcome.answer))
         return None
+
+    def _next_poll(self, job: Job, now: float) -> float:
+        """From when it was asked, not from when the answer came: a slow upstream does not slow the clock."""
+        asked_at = job.claimed_at if job.claimed_at is not None else now
+        return max(now, asked_at + self.limits.poll_interval_s)
 
     def _missing(self, job: Job, outcome: Missing, now: float) -> lifecycle.Transition:
         since = job.missing_since if job.missing_since is not None else now
@@ -111,7 +130,7 @@ class PollStep:
         wait_s = max(self.limits.poll_interval_s, min(outcome.retry_after_s or 0.0, self.limits.max_wait_s / 4))
         return self._again(job, "poll_unanswered", told(outcome.answer, reason=outcome.reason), now, wait_s=wait_s)
 
-    def _again(  # noqa: PLR0913 - one per fact
+    def _again(
         self,
         job: Job,
         event: str,

@@ -84,7 +84,7 @@ class WorkerProcess:
         scheduler.shutdown(wait=False)
         for pool in self.pools:
             pool.close()
-        self._unless_away(lambda now: self._leave(now))
+        self._unless_away(self._leave)
 
     def _leave(self, now: float) -> None:
         del now

@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urljoin
 
 from gateway.bucket.port import Bucket, BucketError, ObjectMissing
+from gateway.jobs.errors import Refusal, Unavailable
 from gateway.jobs.job import Job
 from gateway.outbound.errors import AnswerLost, Blocked, NotSent
 from gateway.outbound.session import Reply
@@ -45,7 +46,7 @@ class References:
     bucket: Bucket
     fetch: Fetch
     inspect: Callable[[bytes], str]
-    """Return the content type of a picture that decodes; raises ValueError with what is wrong with it."""
+    """Return the content type of a picture that decodes; raises Refusal with what is wrong with it."""
 
     def image(self, job: Job) -> Image | None:
         """Return the picture of a job, None where it has none. Raises Unusable or Unfetched."""
@@ -74,8 +75,10 @@ class References:
             raise
         try:
             return Image(data=data, content_type=self.inspect(data))
-        except ValueError as error:
-            raise Unusable(str(error)) from error
+        except Unavailable as error:
+            raise Unfetched(error.message) from error
+        except Refusal as error:
+            raise Unusable(error.message) from error
 
     def _followed(self, url: str) -> bytes:
         for _ in range(_REDIRECTS + 1):

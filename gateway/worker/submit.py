@@ -15,6 +15,7 @@ from gateway.jobs.backoff import BUCKET_DELAYS_S, SUBMIT_DELAYS_S, delay
 from gateway.jobs.errors import StaleJob
 from gateway.jobs.job import Failure, Job
 from gateway.jobs.ports import Claims, Lane, Lanes, Submission, Submissions
+from gateway.observability.metrics import Metrics
 from gateway.upstreams.port import (
     Accepted,
     Image,
@@ -56,6 +57,7 @@ class SubmitStep:
     references: References
     persistence: Persistence
     limits: Limits
+    metrics: Metrics
     monotonic: Clock
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
@@ -86,7 +88,9 @@ class SubmitStep:
         except Unfetched as error:
             due_at = moment() + delay(BUCKET_DELAYS_S, job.tries)
             detail = {"reason": str(error)}
-            self.persistence.record(lifecycle.again(job, event="reference_unfetched", due_at=due_at, at=moment(), detail=detail))
+            self.persistence.record(
+                lifecycle.again(job, event="reference_unfetched", due_at=due_at, at=moment(), detail=detail)
+            )
             return
         self._submit(job, self._request(job, image), route, lane, moment)
 
@@ -118,6 +122,7 @@ class SubmitStep:
             return self.monotonic() - committed_at < self.limits.submit_grace_s and self.claims.holds(job)
 
         outcome = route.adapter.submit(request, route.key(lane.key), before_send=still_ours)
+        self.metrics.submitted(upstream=route.name, outcome=type(outcome).__name__)
         self._settle(job, submission, outcome, moment)
 
     def _settle(self, job: Job, submission: Submission, outcome: SubmitOutcome, moment: Moment) -> None:
@@ -131,9 +136,9 @@ class SubmitStep:
             case NotAccepted():
                 wait_s = delay(SUBMIT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s)
                 detail = told(outcome.answer, reason=outcome.reason)
-                self._requeue(job, submission, "not_accepted", detail, moment() + wait_s, moment)
+                self._requeue(job, submission, moment, event="not_accepted", detail=detail, due_at=moment() + wait_s)
             case NotSent():
-                self._requeue(job, submission, "not_sent", {}, moment(), moment)
+                self._requeue(job, submission, moment, event="not_sent", detail={}, due_at=moment())
             case Unknown():
                 self._lost(job, submission, outcome, moment)
 
@@ -171,10 +176,11 @@ class SubmitStep:
                 submission.upstream, submission.key, reason=outcome.reason, answer=outcome.message, now=moment()
             )
         )
-        self._requeue(job, submission, "key_refused", told(outcome.answer, reason=outcome.reason), moment(), moment)
+        detail = told(outcome.answer, reason=outcome.reason)
+        self._requeue(job, submission, moment, event="key_refused", detail=detail, due_at=moment())
 
-    def _requeue(  # noqa: PLR0913 - one per fact
-        self, job: Job, submission: Submission, event: str, detail: dict[str, object], due_at: float, moment: Moment
+    def _requeue(
+        self, job: Job, submission: Submission, moment: Moment, *, event: str, detail: dict[str, object], due_at: float
     ) -> None:
         self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
         self.persistence.record(lifecycle.requeue(job, event=event, due_at=due_at, at=moment(), detail=detail))
@@ -182,4 +188,6 @@ class SubmitStep:
     def _lost(self, job: Job, submission: Submission, outcome: Unknown, moment: Moment) -> None:
         self.persistence.write(lambda: self.submissions.lost(submission, now=moment()))
         detail = told(outcome.answer, reason=outcome.reason)
-        self.persistence.record(lifecycle.again(job, event="submit_unanswered", due_at=moment(), at=moment(), detail=detail))
+        self.persistence.record(
+            lifecycle.again(job, event="submit_unanswered", due_at=moment(), at=moment(), detail=detail)
+        )

@@ -1,4 +1,4 @@
-"""Ticks: one bounded batch of everything that is due, handed to the pools. A test calls `tick()`; nothing here waits."""
+"""Ticks: one bounded batch of everything that is due, handed to the pools. Nothing here waits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Ticker:
-    """The steps in order of precedence, each with its own pool: submits and downloads spend a key's rate before polls."""
+    """The steps in order of precedence, each with its own pool: submits and downloads come before polls."""
 
     worker: str
     steps: Sequence[tuple[Step, Pool]]

@@ -1,4 +1,4 @@
-"""The transfer step: storing → completed. The content streams from the upstream into the bucket, verified on its way."""
+"""The transfer step: storing → completed. The content streams from the upstream into the bucket, and is verified."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gateway.jobs.backoff import BUCKET_DELAYS_S, CONTENT_DELAYS_S, delay
 from gateway.jobs.intake import object_folder
 from gateway.jobs.job import Failure, Job, Status, Stored
 from gateway.jobs.ports import Claims, Lanes, Ledger
+from gateway.observability.metrics import Metrics
 from gateway.upstreams.port import Content, ContentBroken, ContentMissing, ContentNotReady, KeyRefused
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
@@ -73,6 +74,7 @@ class TransferStep:
     bucket: Bucket
     persistence: Persistence
     limits: Limits
+    metrics: Metrics
     stopping: Callable[[], bool]
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
@@ -108,22 +110,31 @@ class TransferStep:
 
     def _store(self, job: Job, content: Content, moment: Moment) -> None:
         key = object_key(job, content.content_type)
+        began = moment()
         self.ledger.begin(key, until=moment() + self.limits.transfer_lease_s, now=moment())
         lease = Lease(
-            job=job, key=key, claims=self.claims, ledger=self.ledger, lease_s=self.limits.transfer_lease_s, moment=moment
+            job=job,
+            key=key,
+            claims=self.claims,
+            ledger=self.ledger,
+            lease_s=self.limits.transfer_lease_s,
+            moment=moment,
         )
         try:
             stored = self._copy(job, key, content, lease)
         except ContentBroken as error:
             self.ledger.discard(key, now=moment())
+            self.metrics.transferred(outcome="broken", moved=0, took_s=moment() - began)
             self._broken(job, str(error), content, moment)
         except BucketError as error:
             self.ledger.discard(key, now=moment())
+            self.metrics.transferred(outcome="bucket_failed", moved=0, took_s=moment() - began)
             self._bucket_failed(job, str(error), moment)
         except ClaimLost:
             self.ledger.discard(key, now=moment())
             self.claims.release(job, due_at=moment())
         else:
+            self.metrics.transferred(outcome="stored", moved=stored.size, took_s=moment() - began)
             done = lifecycle.complete(job, stored=stored, at=moment(), detail=told(content.answer, bytes=stored.size))
             if not self.persistence.record(done):
                 self.ledger.discard(key, now=moment())
@@ -148,7 +159,9 @@ class TransferStep:
         now = moment()
         since = job.missing_since if job.missing_since is not None else now
         if job.missing + 1 >= MISSING_CONTENT and now - since >= MISSING_CONTENT_S:
-            self._fail(job, "content_expired", "The upstream no longer serves the content.", told(outcome.answer), moment)
+            self._fail(
+                job, "content_expired", "The upstream no longer serves the content.", told(outcome.answer), moment
+            )
             return
         wait_s = max(delay(CONTENT_DELAYS_S, job.missing), MISSING_CONTENT_S / (MISSING_CONTENT - 1))
         detail = told(outcome.answer)
@@ -182,7 +195,7 @@ class TransferStep:
         until = job.content_expires_at if job.content_expires_at is not None else since + self.limits.content_wait_s
         return now - job.stood_still_s > max(until, since + _LEAST_PATIENCE_S)
 
-    def _again(  # noqa: PLR0913 - one per fact
+    def _again(
         self,
         job: Job,
         event: str,
@@ -197,9 +210,14 @@ class TransferStep:
         began = job.claimed_at if job.claimed_at is not None else now
         self.persistence.record(
             lifecycle.again(
-                job, event=event, due_at=now + wait_s, at=now, detail=detail, bucket_failed=bucket_failed,
+                job,
+                event=event,
+                due_at=now + wait_s,
+                at=now,
+                detail=detail,
+                bucket_failed=bucket_failed,
                 stood_still_s=now - began + wait_s if our_fault else 0.0,
-            )  # fmt: skip
+            )
         )
 
     def _fail(self, job: Job, code: str, message: str, detail: dict[str, object], moment: Moment) -> None:

@@ -1,0 +1,127 @@
+"""What the operator's short commands do: upstream keys shown and steered, and the proof of the settings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+from gateway.bucket.port import BucketError
+from gateway.bucket.selftest import prove
+from gateway.db.lanes import SqlLanes
+from gateway.db.queries import SqlQueries
+from gateway.jobs.errors import NotFound
+from gateway.jobs.ports import KeyState
+from gateway.settings import SettingsError, is_loopback, master_key
+from gateway.upstreams.port import KeyRefused
+from gateway.webhooks.signing import well_formed
+from gateway.wiring import Installation
+from gateway.wiring.installation import UPSTREAM
+
+Check = tuple[str, Callable[[], str]]
+
+
+class CheckFailed(Exception):
+    """A setting does not hold; the message says what was found, without any secret."""
+
+
+def checks(installation: Installation) -> Iterator[Check]:
+    """Yield each check with the function that proves it: it returns a short text, or raises what is wrong."""
+    yield "database", lambda: _database(installation)
+    yield "bucket", lambda: _bucket(installation)
+    for key in installation.keys:
+        yield f"upstream key {key.name}", lambda key=key: _upstream(installation, key.name)  # type: ignore[misc]
+    yield "webhook secret", lambda: _webhook_secret(installation)
+    yield "API keys", lambda: _api_keys(installation)
+
+
+def _database(installation: Installation) -> str:
+    database = installation.database
+    queries = SqlQueries(database)
+    if queries.schema_current():
+        return "reachable and migrated"
+    if installation.settings.on_sqlite:
+        return "reachable; the start migrates it"
+    raise CheckFailed("it has another schema; run `gateway migrate`")
+
+
+def _bucket(installation: Installation) -> str:
+    proofs = list(prove(installation.bucket, outbound=installation.outbound(2)))
+    warnings = [proof.warning for proof in proofs if proof.warning]
+    return ", ".join([f"{len(proofs)} steps proven, from writing to deleting", *warnings])
+
+
+def _upstream(installation: Installation, key_name: str) -> str:
+    key = next(key for key in installation.keys if key.name == key_name)
+    trouble = installation.upstream.ping(key)
+    if isinstance(trouble, KeyRefused):
+        raise CheckFailed(f"the upstream refuses the key ({trouble.reason}): {trouble.message}")
+    if trouble is not None:
+        raise CheckFailed(f"no answer from the upstream: {trouble.reason}")
+    told = "answers and takes the key"
+    if installation.dialect.facts.can_list:
+        told += "; it must belong to this gateway alone, or lost answers can't be told from others' videos"
+    return told
+
+
+def _webhook_secret(installation: Installation) -> str:
+    master_key(installation.settings, installation.cwd)
+    secrets = [secret.reveal() for secret in installation.settings.webhook_secrets]
+    if not all(well_formed(secret) for secret in secrets):
+        raise CheckFailed("GATEWAY_WEBHOOK_SECRET is not whsec_ and base64")
+    if not secrets:
+        return "none set for the clients of the settings; clients made by `gateway keys` have their own"
+    return f"{len(secrets)} well formed"
+
+
+def _api_keys(installation: Installation) -> str:
+    settings = installation.settings
+    try:
+        if settings.api_keys or installation.clients.any_key():
+            return "there are some"
+    except Exception as error:
+        raise CheckFailed(f"they can't be read: {error}") from error
+    if is_loopback(settings.bind):
+        return "none, so everybody on this machine is the client `default`"
+    return "none, so nobody can use this address: `gateway keys create NAME` makes one"
+
+
+def upstream_lines(installation: Installation) -> Iterator[str]:
+    """Yield a line for every upstream key: slots, pause, last answer."""
+    states = {state.key: state for state in SqlQueries(installation.database).upstream_keys()}
+    most = installation.settings.upstream_max_concurrent
+    for key in installation.keys:
+        state = states.get(key.name)
+        used = state.slots_used if state else 0
+        yield f"{UPSTREAM}  key {key.name}  {used}/{most} slots  {_pause(state)}"
+
+
+def _pause(state: KeyState | None) -> str:
+    if state is None or state.paused_at is None:
+        return "open"
+    since = datetime.fromtimestamp(state.paused_at, UTC).isoformat(timespec="seconds")
+    return f"paused since {since}: {state.pause_reason} ({state.last_answer or 'no words'})"
+
+
+def pause(installation: Installation, upstream: str) -> int:
+    """Submit nothing to an upstream until it is resumed; returns how many keys that are. Raises NotFound."""
+    _known(upstream)
+    for key in installation.keys:
+        SqlLanes(installation.database).pause(
+            upstream, key.name, reason="operator", answer="", now=installation.database.now()
+        )
+    return len(installation.keys)
+
+
+def resume(installation: Installation, upstream: str) -> int:
+    """Submit to an upstream again at once; returns how many keys were paused. Raises NotFound."""
+    _known(upstream)
+    return SqlLanes(installation.database).resume(upstream, None, now=installation.database.now())
+
+
+def _known(upstream: str) -> None:
+    if upstream != UPSTREAM:
+        raise NotFound(f"There is no upstream '{upstream}'; there is '{UPSTREAM}'.", code="not_found")
+
+
+CHECK_ERRORS = (CheckFailed, BucketError, SettingsError)
+"""What a check raises when a setting does not hold."""

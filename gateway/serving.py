@@ -1,0 +1,127 @@
+"""The long-running commands: what each prepares, in which order, before it serves."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+
+from gateway import __version__
+from gateway.db.migrate import migrate
+from gateway.db.queries import SqlQueries
+from gateway.observability.logs import configure_logs
+from gateway.observability.metrics_dir import shared_counters
+from gateway.settings import Settings, SettingsError, describe, is_loopback, master_key
+from gateway.supervisor import AlreadyRunning, ChildSpec, Supervisor, check_port_free, die_with_parent, only_one
+from gateway.wiring import Installation, worker_process
+from gateway.wsgi import run_gunicorn
+
+log = logging.getLogger(__name__)
+
+
+def serve_all(settings: Settings, cwd: Path) -> int:
+    """Run the API and a worker as children until a signal or until one of them ends; returns the exit status."""
+    _configure_logs(settings)
+    installation = _proven(settings, cwd)
+    try:
+        if settings.on_sqlite:
+            lock = settings.sqlite_file(cwd)
+            with only_one(lock.with_name(f"{lock.name}.lock")):
+                migrate(installation.database)
+                return _run_both(installation)
+        _check_schema(installation)
+        return _run_both(installation)
+    except AlreadyRunning as error:
+        log.error("%s", error)  # noqa: TRY400 - the message is all there is to know
+        return 1
+
+
+def _run_both(installation: Installation) -> int:
+    settings = installation.settings
+    host, port = settings.bind
+    check_port_free(host, port)
+    # The children must agree on a port that the system chose, and their links must name it.
+    bind = str(settings.bind._replace(port=port or _free_port(host)))
+    installation.database.close()
+    _log_start(installation)
+    children = [
+        ChildSpec(name=role, command=[sys.executable, "-m", "gateway", role], environ={"GATEWAY_BIND": bind})
+        for role in ("api", "worker")
+    ]
+    with shared_counters():
+        return Supervisor(children, log=log.warning).run()
+
+
+def serve_api(settings: Settings, cwd: Path) -> None:
+    """Run the API until a signal. Does not return."""
+    die_with_parent()
+    _configure_logs(settings)
+    installation = _proven(settings, cwd)
+    _prepare(installation)
+    installation.database.close()
+    run_gunicorn(settings, cwd)
+
+
+def serve_worker(settings: Settings, cwd: Path) -> None:
+    """Run a worker until a signal."""
+    die_with_parent()
+    _configure_logs(settings)
+    stopping = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopping.set())
+    installation = _proven(settings, cwd)
+    _prepare(installation)
+    worker_process(installation, stopping=stopping).run()
+    # Threads that did not finish in time must not keep the process: their rows come back by lease or proof of death.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _configure_logs(settings: Settings) -> None:
+    configure_logs(level=settings.log_level, form=settings.log_format)
+
+
+def _proven(settings: Settings, cwd: Path) -> Installation:
+    """Return the installation after looking at everything that needs no connection. Raises SettingsError."""
+    settings.require("GATEWAY_UPSTREAM_URL", "GATEWAY_S3_BUCKET")
+    installation = Installation(settings, cwd)
+    _ = installation.catalogue, installation.upstream, installation.bucket, installation.guard
+    master_key(settings, cwd)
+    return installation
+
+
+def _prepare(installation: Installation) -> None:
+    """Bring a SQLite database up to date, and see that a PostgreSQL one is: its operator migrates it by hand."""
+    if installation.settings.on_sqlite:
+        migrate(installation.database)
+    else:
+        _check_schema(installation)
+
+
+def _check_schema(installation: Installation) -> None:
+    if not SqlQueries(installation.database).schema_current():
+        raise SettingsError(["GATEWAY_DATABASE_URL: the database has another schema; run `gateway migrate`"])
+
+
+def _log_start(installation: Installation) -> None:
+    settings = installation.settings
+    log.info("Sora Gateway %s", __version__)
+    for name, value in describe(settings):
+        log.debug("%s = %s", name, value)
+    if not is_loopback(settings.bind) and not settings.api_keys and not installation.clients.any_key():
+        log.warning("There is no API key, so nobody can use this address: `gateway keys create NAME` makes one.")
+    if not settings.upstream_keys:
+        log.warning("GATEWAY_UPSTREAM_KEY is not set; the upstream is used without a key.")
+    installation.database.close()
+
+
+def _free_port(host: str) -> int:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,153 @@
+"""What the API and the worker of one installation share, made from its settings."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import boto3
+
+from gateway import __version__, clock
+from gateway.bucket.s3 import S3Bucket
+from gateway.db.clients import SqlClients
+from gateway.db.engine import Database
+from gateway.jobs.catalogue import Catalogue, Offer
+from gateway.outbound.allow_list import AllowList
+from gateway.outbound.deadline import Deadlines
+from gateway.outbound.guard import Guard
+from gateway.outbound.session import Outbound
+from gateway.settings import Settings, SettingsError, master_key
+from gateway.upstreams import dialects
+from gateway.upstreams.dialect import Dialect
+from gateway.upstreams.http import HttpUpstream
+from gateway.upstreams.port import Key
+from gateway.webhooks.signing import derive_secret
+from gateway.wiring.sizes import CLEANERS, POLLERS, SUBMITTERS, TRANSFERS
+
+UPSTREAM = "default"
+"""The name of the one upstream that the environment describes."""
+
+_UPLOAD_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Everything one process shares, each made at its first use."""
+
+    settings: Settings
+    cwd: Path
+
+    @cached_property
+    def database(self) -> Database:
+        """The database, not opened yet."""
+        url = self.settings.database_url
+        if self.settings.on_sqlite:
+            url = f"sqlite:///{self.settings.sqlite_file(self.cwd)}"
+        return Database(url, synchronous=self.settings.sqlite_synchronous)
+
+    @cached_property
+    def deadlines(self) -> Deadlines:
+        """The watchdog of every socket."""
+        return Deadlines()
+
+    @cached_property
+    def guard(self) -> Guard:
+        """The guard of every URL that a client names."""
+        return Guard(allow=AllowList(self.settings.webhook_allow_hosts))
+
+    @cached_property
+    def bucket(self) -> S3Bucket:
+        """The bucket; raises SettingsError where none is named."""
+        self.settings.require("GATEWAY_S3_BUCKET")
+        return S3Bucket(
+            bucket=self.settings.s3_bucket,
+            outbound=self.outbound(TRANSFERS * 2, block_size=_UPLOAD_BLOCK),
+            endpoint_url=self.settings.s3_endpoint_url or None,
+            public_endpoint_url=self.settings.s3_public_endpoint_url or None,
+            prefix=self.settings.s3_prefix,
+            addressing=self.settings.s3_addressing,
+            session=boto3.Session(),
+        )
+
+    @cached_property
+    def clients(self) -> SqlClients:
+        """Clients and keys, those of the settings included."""
+        return SqlClients(self.database)
+
+    @cached_property
+    def dialect(self) -> Dialect:
+        """The upstream's dialect; raises SettingsError for a name that there is not."""
+        try:
+            return dialects.named(self.settings.upstream_dialect)
+        except ValueError as error:
+            raise SettingsError([f"GATEWAY_UPSTREAM_DIALECT: {error}"]) from error
+
+    @cached_property
+    def catalogue(self) -> Catalogue:
+        """What may be asked for."""
+        facts = self.dialect.facts
+        pairs = self.settings.upstream_models or tuple((name, name) for name in facts.models)
+        return Catalogue(models={client: (self._offer(upstream),) for client, upstream in pairs})
+
+    def _offer(self, upstream_model: str) -> Offer:
+        facts = self.dialect.facts
+        known = facts.models.get(upstream_model)
+        return Offer(
+            upstream=UPSTREAM,
+            upstream_model=upstream_model,
+            sizes=known.sizes if known else (),
+            seconds=known.seconds if known else (),
+            prompt_max=facts.prompt_max,
+            extra=facts.extra,
+            image_must_match_size=facts.image_must_match_size,
+            strict=self.settings.upstream_strict,
+        )
+
+    @cached_property
+    def keys(self) -> Sequence[Key]:
+        """The upstream's keys; one without a secret where the upstream wants none."""
+        named = [(key.name, key.secret.reveal()) for key in self.settings.upstream_keys] or [("none", "")]
+        return [
+            Key(name=name, secret=secret, fingerprint=hashlib.sha256(secret.encode()).hexdigest()[:16])
+            for name, secret in named
+        ]
+
+    @cached_property
+    def upstream(self) -> HttpUpstream:
+        """The upstream; raises SettingsError where none is named."""
+        self.settings.require("GATEWAY_UPSTREAM_URL")
+        return HttpUpstream(
+            name=UPSTREAM,
+            base_url=self.settings.upstream_url,
+            dialect=self.dialect,
+            submits=self.outbound(SUBMITTERS, reuse=False),
+            calls=self.outbound(POLLERS + TRANSFERS + CLEANERS),
+            foreign=self.outbound(TRANSFERS, guard=Guard(allow=AllowList())),
+            submit_timeout_s=self.settings.submit_timeout_s,
+            poll_timeout_s=self.settings.poll_timeout_s,
+            clock=clock.monotonic,
+        )
+
+    def secrets_of(self, client: str) -> Sequence[str]:
+        """Return the webhook secrets that sign for a client now, newest first."""
+        if self.clients.owns_secret(client):
+            master = master_key(self.settings, self.cwd).reveal().encode()
+            versions = self.clients.secret_versions(client, now=self.database.now())
+            return [derive_secret(master, owner=f"client:{client}", version=version) for version in versions]
+        return [secret.reveal() for secret in self.settings.webhook_secrets]
+
+    def outbound(
+        self, pool_size: int, *, reuse: bool = True, guard: Guard | None = None, block_size: int = 65536
+    ) -> Outbound:
+        """Make a set of connections of its own, on the common watchdog."""
+        return Outbound(
+            pool_size=pool_size,
+            deadlines=self.deadlines,
+            reuse=reuse,
+            guard=guard,
+            block_size=block_size,
+            user_agent=f"Sora-Gateway/{__version__}",
+        )

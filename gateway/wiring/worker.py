@@ -1,0 +1,188 @@
+"""The worker, wired."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+import threading
+
+from gateway import clock
+from gateway.api.images import ImageReader
+from gateway.db.claims import SqlClaims
+from gateway.db.inbox import SqlInbox
+from gateway.db.lanes import SqlLanes
+from gateway.db.ledger import SqlLedger
+from gateway.db.outbox import SqlOutbox
+from gateway.db.queries import SqlQueries
+from gateway.db.record import SqlRecorder
+from gateway.db.submissions import SqlSubmissions
+from gateway.db.workers import SqlWorkers
+from gateway.observability.metrics import Metrics
+from gateway.outbound.session import Reply
+from gateway.webhooks.sender import Sender
+from gateway.wiring.installation import UPSTREAM, Installation
+from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, SUBMITTERS, TRANSFERS
+from gateway.worker.abandoned import AbandonedStep
+from gateway.worker.deliver import DeliverStep
+from gateway.worker.housekeeping import Housekeeping
+from gateway.worker.limits import Limits
+from gateway.worker.persistence import Persistence
+from gateway.worker.poll import PollStep
+from gateway.worker.pools import Pool
+from gateway.worker.process import WorkerProcess
+from gateway.worker.reconcile import ReconcileStep
+from gateway.worker.references import References
+from gateway.worker.routes import Route, Routes
+from gateway.worker.submit import SubmitStep
+from gateway.worker.ticks import Step, Ticker
+from gateway.worker.transfer import TransferStep
+
+
+def worker_process(installation: Installation, *, stopping: threading.Event) -> WorkerProcess:
+    """Make a worker that has not begun; raises SettingsError where an upstream or a bucket is missing."""
+    installation.settings.require("GATEWAY_UPSTREAM_URL", "GATEWAY_S3_BUCKET")
+    limits = _limits(installation)
+    metrics = Metrics()
+    persistence = Persistence(recorder=SqlRecorder(installation.database), stopping=stopping, metrics=metrics)
+    routes = Routes(
+        upstreams={UPSTREAM: _route(installation)},
+        catalogue=installation.catalogue,
+        lanes=SqlLanes(installation.database),
+    )
+    steps = _steps(
+        installation,
+        routes=routes,
+        limits=limits,
+        persistence=persistence,
+        stopping=stopping,
+        metrics=metrics,
+    )
+    queries = SqlQueries(installation.database)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return WorkerProcess(
+        worker=name,
+        ticker=Ticker(worker=name, steps=steps, database_now=installation.database.now, monotonic=clock.monotonic),
+        housekeeping=Housekeeping(
+            claims=SqlClaims(installation.database),
+            workers=SqlWorkers(installation.database),
+            ledger=SqlLedger(installation.database),
+            queries=queries,
+            inbox=SqlInbox(installation.database),
+            bucket=installation.bucket,
+            persistence=persistence,
+            limits=limits,
+            models_of=lambda model: [offer.upstream for offer in installation.catalogue.models.get(model, ())],
+        ),
+        workers=SqlWorkers(installation.database),
+        pools=[pool for _, pool in steps],
+        database_now=installation.database.now,
+        monotonic=clock.monotonic,
+        stopping=stopping,
+    )
+
+
+def _limits(installation: Installation) -> Limits:
+    settings = installation.settings
+    return Limits(
+        poll_interval_s=settings.poll_interval_s,
+        poll_timeout_s=settings.poll_timeout_s,
+        max_wait_s=settings.max_wait_s,
+        submit_timeout_s=settings.submit_timeout_s,
+        reconcile_after_s=settings.reconcile_after_s,
+        queue_timeout_s=settings.queue_timeout_s,
+        content_wait_s=settings.content_wait_s,
+        webhook_timeout_s=settings.webhook_timeout_s,
+        retention_s=settings.retention_s,
+        resubmit_unknown=settings.resubmit_unknown,
+        webhook_schedule_s=settings.webhook_schedule_s,
+        url_ttl_s=settings.url_ttl_s,
+    )
+
+
+def _route(installation: Installation) -> Route:
+    return Route(
+        name=UPSTREAM,
+        adapter=installation.upstream,
+        keys=installation.keys,
+        max_concurrent=installation.settings.upstream_max_concurrent,
+        requests_per_minute=installation.settings.upstream_requests_per_minute,
+    )
+
+
+def _references(installation: Installation) -> References:
+    guarded = installation.outbound(SUBMITTERS, reuse=False, guard=installation.guard)
+    reader = ImageReader(at_once=2)
+
+    def fetch(url: str, *, deadline_s: float, max_body: int) -> Reply:
+        return guarded.exchange("GET", url, deadline_s=deadline_s, max_body=max_body)
+
+    return References(bucket=installation.bucket, fetch=fetch, inspect=lambda data: reader.read(data).content_type)
+
+
+def _steps(
+    installation: Installation,
+    *,
+    routes: Routes,
+    limits: Limits,
+    persistence: Persistence,
+    stopping: threading.Event,
+    metrics: Metrics,
+) -> list[tuple[Step, Pool]]:
+    """Make the steps in order of precedence: what comes first spends a key's request rate first."""
+    claims, lanes = SqlClaims(installation.database), SqlLanes(installation.database)
+    submissions = SqlSubmissions(installation.database)
+    submit = SubmitStep(
+        routes=routes,
+        submissions=submissions,
+        lanes=lanes,
+        claims=claims,
+        references=_references(installation),
+        persistence=persistence,
+        limits=limits,
+        metrics=metrics,
+        monotonic=clock.monotonic,
+    )
+    reconcile = ReconcileStep(
+        routes=routes, submissions=submissions, claims=claims, persistence=persistence, limits=limits
+    )
+    transfer = TransferStep(
+        routes=routes,
+        claims=claims,
+        lanes=lanes,
+        ledger=SqlLedger(installation.database),
+        bucket=installation.bucket,
+        persistence=persistence,
+        limits=limits,
+        metrics=metrics,
+        stopping=stopping.is_set,
+    )
+    poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
+    abandoned = AbandonedStep(routes=routes, submissions=submissions, limits=limits)
+    return [
+        (submit, Pool("submit", SUBMITTERS)),
+        (reconcile, Pool("reconcile", RECONCILERS)),
+        (transfer, Pool("transfer", TRANSFERS)),
+        (_deliver(installation, limits, metrics), Pool("deliver", DELIVERERS)),
+        (poll, Pool("poll", POLLERS)),
+        (abandoned, Pool("abandoned", CLEANERS)),
+    ]
+
+
+def _deliver(installation: Installation, limits: Limits, metrics: Metrics) -> DeliverStep:
+    sender = Sender(
+        outbound=installation.outbound(DELIVERERS, reuse=False, guard=installation.guard),
+        timeout_s=installation.settings.webhook_timeout_s,
+    )
+    return DeliverStep(
+        outbox=SqlOutbox(installation.database),
+        bucket=installation.bucket,
+        send=sender.send,
+        secrets_of=installation.secrets_of,
+        public_url=installation.settings.base_url,
+        limits=limits,
+        metrics=metrics,
+        wall=clock.wall,
+        jitter=lambda: random.uniform(-1, 1),  # noqa: S311 - spreads load, guards nothing
+    )
