@@ -142,5 +142,5 @@ def _stills(scene: Image.Image, width: int, height: int, *, count: int) -> Itera
         at = at * at * (3 - 2 * at)
         zoom = 1 - (1 - 1 / _ZOOM) * (0.35 + 0.65 * at)
         wide, high = scene.width * zoom, scene.height * zoom
-        left, top = (scene.width - wide) * (0.15 + 0.7 * at), (scene.height - high) * (0.7 - 0.4 * at)
+        left, top = (scene.width - wide) * (0.15 + 0.7 * at), (scene.height - high) * (0.7 + 0.15 * at)
         yield scene.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + wide, top + high))

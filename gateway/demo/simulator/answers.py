@@ -139,7 +139,7 @@ class Mischief:
         response = make() if fault.row.made else None
         if not self.hold(fault.row.stage):
             return Dropped()
-        return response or make()
+        return make() if response is None else response
 
 
 def _with_body(response: Response, body: bytes) -> Response:

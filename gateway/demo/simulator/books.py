@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 
 
 @dataclass(kw_only=True, slots=True)
@@ -43,18 +44,36 @@ class Entry:
     downloads: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Books:
-    """All of it at one moment, the oldest first."""
+    """All of it at one moment, the oldest first. The long lists are made only when they are looked at."""
 
-    counts: Mapping[str, int]
-    """How often what happened since the start; a name that never did is absent."""
-    submissions: Sequence[Submission]
-    videos: Sequence[Entry]
-    holding: Sequence[str]
-    """The stage of every answer that is held back now."""
-    most_in_progress: Mapping[str, int]
-    """Per key, the most videos that were ever in progress at once."""
+    def __init__(
+        self,
+        *,
+        counts: Mapping[str, int],
+        holding: Sequence[str],
+        most_in_progress: Mapping[str, int],
+        submissions: Callable[[], Sequence[Submission]],
+        videos: Callable[[], Sequence[Entry]],
+    ) -> None:
+        self.counts = counts
+        """How often what happened since the start; a name that never did is absent. `COUNTED` explains the names."""
+        self.holding = holding
+        """The stage of every answer that is held back now."""
+        self.most_in_progress = most_in_progress
+        """Per key, the most videos that were ever in progress at once."""
+        self._submissions = submissions
+        self._videos = videos
+
+    @cached_property
+    def submissions(self) -> Sequence[Submission]:
+        """Every POST."""
+        return self._submissions()
+
+    @cached_property
+    def videos(self) -> Sequence[Entry]:
+        """Every video that was made."""
+        return self._videos()
 
     def count(self, name: str) -> int:
         """Return how often that happened."""
@@ -62,7 +81,13 @@ class Books:
 
     def as_dict(self) -> dict[str, object]:
         """Return the books as JSON."""
-        return asdict(self)
+        return {
+            "counts": dict(self.counts),
+            "holding": list(self.holding),
+            "most_in_progress": dict(self.most_in_progress),
+            "submissions": [asdict(one) for one in self.submissions],
+            "videos": [asdict(one) for one in self.videos],
+        }
 
 
 COUNTED: Mapping[str, str] = {

@@ -7,7 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import TYPE_CHECKING
 
 from gateway.demo.simulator.books import Books, Entry, Submission
@@ -196,18 +196,13 @@ class Ledger:
     def books(self) -> Books:
         """Return the books as of now."""
         with self._changed:
-            return Books(
-                counts={name: count for name, count in self._counts.items() if count},
-                submissions=[Submission(**asdict(note)) for note in self._submissions],
-                videos=[self._entry(video) for video in self._videos.values()],
-                holding=list(self.holding()),
-                most_in_progress=dict(self._most),
-            )
+            return self._whole(self._books())
 
     def wait_for(self, wanted: Callable[[Books], bool], timeout_s: float) -> Books | None:
         """Wait until the books are as wanted and return them; None where they did not become so in time."""
         with self._changed:
-            return self.books() if self._changed.wait_for(lambda: wanted(self.books()), timeout_s) else None
+            met = self._changed.wait_for(lambda: wanted(self._books()), timeout_s)
+            return self._whole(self._books()) if met else None
 
     # -- the inside ------------------------------------------------------------------------------------------------
 
@@ -216,6 +211,20 @@ class Ledger:
         with self._changed:
             yield
             self._changed.notify_all()
+
+    def _books(self) -> Books:
+        return Books(
+            counts={name: count for name, count in self._counts.items() if count},
+            holding=list(self.holding()),
+            most_in_progress=dict(self._most),
+            submissions=lambda: [replace(note) for note in self._submissions],
+            videos=lambda: [self._entry(video) for video in self._videos.values()],
+        )
+
+    def _whole(self, books: Books) -> Books:
+        """Return the books with their lists made, while the lock is held and nothing moves."""
+        _ = books.submissions, books.videos
+        return books
 
     def _running(self, owner: str) -> int:
         return sum(video.owner == owner and self._in_progress(video) for video in self._videos.values())
