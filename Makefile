@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The backend (hatchling) is in every lock used here, so building the project itself needs no isolation and no network.
 INSTALL_PROJECT := $(PIP) install --root-user-action=ignore --no-deps --no-build-isolation --editable .
-COMPILE := $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
 .PHONY: help demo install test check lock openapi bench clean
@@ -34,9 +34,10 @@ bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench
 
 lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the package index; UPGRADE=--upgrade for newer)
-	@$(COMPILE) $(UPGRADE) --extra demo --group dev -o requirements/dev.lock
-	@$(COMPILE) $(UPGRADE) --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
-	@$(COMPILE) $(UPGRADE) -c requirements/dev.lock -o requirements/runtime.lock
+	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group dev -o requirements/dev.lock
+	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
+	@$(COMPILE) $(UPGRADE) pyproject.toml -c requirements/dev.lock -o requirements/runtime.lock
+	@$(COMPILE) $(UPGRADE) --group build -c requirements/dev.lock -o requirements/build.lock
 
 clean: ## remove the environment and every cache
 	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
