@@ -16,17 +16,26 @@ from gateway.outbound.session import Outbound
 from tests.servers import RawServer, answering
 
 
+class Late(threading.Event):
+    """A lookup that has no answer before this is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = threading.Event()
+
+
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str] | int | threading.Event]]:
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str] | int | Late]]:
     """Names and what becomes of their lookups: addresses, a resolver's error, or an event to wait for."""
-    table: dict[str, list[str] | int | threading.Event] = {}
+    table: dict[str, list[str] | int | Late] = {}
     asked: list[str] = []
     table["asked"] = asked
 
     def getaddrinfo(host: str, port: int, *_args: object, **_kw: object) -> list[Any]:
         asked.append(host)
         found = table.get(host, socket.EAI_NONAME)
-        if isinstance(found, threading.Event):
+        if isinstance(found, Late):
+            found.asked.set()
             found.wait(10)
             found = socket.EAI_AGAIN
         if isinstance(found, int):
@@ -36,7 +45,7 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, list[str] | int
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     yield table
     for found in table.values():
-        if isinstance(found, threading.Event):
+        if isinstance(found, Late):
             found.set()
 
 
@@ -58,18 +67,17 @@ def test_check_takes_a_name_when_the_resolver_has_no_answer(names: dict[str, Any
 
 
 def test_check_takes_a_name_when_the_resolver_does_not_answer_in_time(names: dict[str, Any]) -> None:
-    names["slow.example"] = threading.Event()
+    names["slow.example"] = Late()
     assert Guard(allow=AllowList(), check_timeout_s=0.05).check("http://slow.example/") is None
 
 
 def test_check_lets_others_pass_when_slow_names_take_every_turn(names: dict[str, Any]) -> None:
-    names["slow.example"] = threading.Event()
+    names["slow.example"] = Late()
     names["quick.example"] = ["10.0.0.1"]
     guard = Guard(allow=AllowList(), check_timeout_s=5, checks_at_once=1)
     slow = threading.Thread(target=guard.check, args=("http://slow.example/",))
     slow.start()
-    while "slow.example" not in names["asked"]:
-        threading.Event().wait(0.001)
+    assert names["slow.example"].asked.wait(10)
     assert guard.check("http://quick.example/") is None
     names["slow.example"].set()
     slow.join(10)
@@ -110,7 +118,7 @@ def test_addresses_are_resolved_afresh_whatever_the_intake_remembers(names: dict
 
 
 def test_addresses_are_not_to_be_had_when_the_resolver_is_late(names: dict[str, Any]) -> None:
-    names["slow.example"] = threading.Event()
+    names["slow.example"] = Late()
     with pytest.raises(NotSent, match="dns"):
         Guard(allow=AllowList()).addresses("slow.example", 80, timeout_s=0.05)
 
@@ -138,7 +146,7 @@ def test_an_allowed_receiver_on_loopback_gets_its_request_and_another_port_does_
 
 
 def test_resolver_keeps_half_of_its_threads_free_of_one_domain(names: dict[str, Any]) -> None:
-    stuck = threading.Event()
+    stuck = Late()
     for index in range(8):
         names[f"n{index}.evil.example"] = stuck
     names["a.good.test"] = ["93.184.216.34"]
