@@ -1,7 +1,8 @@
 """The reference dialect: OpenAI's Videos API as finally documented, and every exact clone of it.
 
 Source: https://developers.openai.com/api/docs/guides/video-generation and the openapi.yaml of openai/openai-openapi,
-August 2026. There is no cancel: DELETE is documented for finished videos only, and tried all the same.
+August 2026. There is no cancel: DELETE is documented for finished videos only, and tried all the same. OpenAI itself
+wanted a picture of the video's own dimensions; it is closed, and the clones that go on take any.
 """
 
 from __future__ import annotations
@@ -29,6 +30,5 @@ OPENAI = Dialect(
         prompt_max=32000,
         can_list=True,
         can_cancel=True,
-        image_must_match_size=True,
     ),
 )

@@ -1,0 +1,70 @@
+"""The API under gunicorn: threads, not processes, wait for slow clients, and every limit is set here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from flask import Flask
+from gunicorn.app.base import BaseApplication
+
+from gateway.observability.gunicorn_log import PropagatingLogger
+from gateway.settings import Settings
+from gateway.wiring import Installation, api_app
+
+_GRACE_S = 10
+"""How long requests under way may take after SIGTERM."""
+
+
+def gunicorn_options(settings: Settings) -> dict[str, Any]:
+    """Return gunicorn's settings."""
+    return {
+        "bind": [str(settings.bind)],
+        "workers": settings.workers,
+        "threads": settings.threads,
+        "worker_class": "gthread",
+        # Without it all kept-alive connections of an idle wave may end up with one of the workers.
+        "reuse_port": True,
+        "preload_app": False,
+        # A second gunicorn of the same user would silently take its path over.
+        "control_socket_disable": True,
+        "timeout": 60,
+        "graceful_timeout": _GRACE_S,
+        "keepalive": 30,
+        "limit_request_line": 8190,
+        "limit_request_fields": 64,
+        "limit_request_field_size": 8190,
+        "logger_class": PropagatingLogger,
+        "accesslog": None,
+        "child_exit": _forget_counters,
+        "proc_name": "gateway-api",
+    }
+
+
+def _forget_counters(_server: object, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    from prometheus_client import multiprocess  # noqa: PLC0415 - only where a worker ended
+
+    multiprocess.mark_process_dead(worker.pid)
+
+
+class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
+    """Gunicorn run from this process instead of from its own command line."""
+
+    def __init__(self, settings: Settings, cwd: Path) -> None:
+        self._settings = settings
+        self._cwd = cwd
+        super().__init__()
+
+    def load_config(self) -> None:
+        """Take our options, and none of a configuration file or of GUNICORN_CMD_ARGS."""
+        for name, value in gunicorn_options(self._settings).items():
+            self.cfg.set(name, value)
+
+    def load(self) -> Flask:
+        """Make the app, in each worker after its fork."""
+        return api_app(Installation(self._settings, self._cwd))
+
+
+def run_gunicorn(settings: Settings, cwd: Path) -> None:
+    """Serve until a signal. Does not return."""
+    _Server(settings, cwd).run()
