@@ -41,7 +41,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _forget_counters(_server: object, worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+def _forget_counters(_server: object, worker: Any) -> None:
     from prometheus_client import multiprocess  # noqa: PLC0415 - only where a worker ended
 
     multiprocess.mark_process_dead(worker.pid)

@@ -79,12 +79,8 @@ def _stage(console: Console) -> Iterator[Stage]:
     """Start all of it, and stop it in reverse order."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="gateway-demo-")))
-        console.print(
-            "Nothing here is real but the HTTP: a simulated upstream, an S3 server and a receiver on loopback."
-        )
-        console.print(
-            f"Short times for the demo: a render takes {RENDER_S:g} s, a poll is due every {POLL_INTERVAL_S:g} s.\n"
-        )
+        console.print("A simulated upstream, an S3 server, a receiver and the gateway, all on loopback over real HTTP.")
+        console.print(f"Short times for the demo: {RENDER_S:g} s to render, a poll every {POLL_INTERVAL_S:g} s.\n")
         upstream_key, s3_secret = f"sk-{secrets.token_hex(16)}", secrets.token_hex(20)
         simulator = Simulator(SimulatorSettings(keys={"demo": upstream_key}, render_s=RENDER_S))
         stack.enter_context(simulator)
