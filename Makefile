@@ -8,7 +8,7 @@ INSTALL_PROJECT := $(PIP) install --root-user-action=ignore --no-deps --no-build
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check lock openapi bench clean
+.PHONY: help demo install test check openapi bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
