@@ -44,7 +44,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
 def _forget_counters(_server: object, worker: Any) -> None:
     from prometheus_client import multiprocess  # noqa: PLC0415 - only where a worker ended
 
-    multiprocess.mark_process_dead(worker.pid)
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
@@ -53,16 +53,22 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def __init__(self, settings: Settings, cwd: Path) -> None:
         self._settings = settings
         self._cwd = cwd
+        self._worker: Any = None
         super().__init__()
 
     def load_config(self) -> None:
         """Take our options, and none of a configuration file or of GUNICORN_CMD_ARGS."""
         for name, value in gunicorn_options(self._settings).items():
             self.cfg.set(name, value)
+        self.cfg.set("post_fork", self._forked)
+
+    def _forked(self, _server: object, worker: Any) -> None:
+        self._worker = worker
 
     def load(self) -> Flask:
         """Make the app, in each worker after its fork."""
-        return api_app(Installation(self._settings, self._cwd))
+        worker = self._worker
+        return api_app(Installation(self._settings, self._cwd), stopping=lambda: not worker.alive)
 
 
 def run_gunicorn(settings: Settings, cwd: Path) -> None:
