@@ -11,6 +11,7 @@ from typing import NoReturn
 
 from flask import Request, request
 from werkzeug.datastructures import FileStorage
+from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from gateway.api.errors import UnsupportedBody
@@ -58,15 +59,25 @@ def read() -> Body:
     """
     if request.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise UnsupportedBody("A compressed body is not read here.", code="unsupported_content_encoding")
+    _check_unannounced()
     kind = request.mimetype
     if kind == JSON:
-        return Body(fields=_json_object(request.get_data(cache=False)))
+        return Body(fields=_json_object(request.get_data()))
     if kind in FORMS:
         return _form()
-    if not kind and not request.get_data(cache=True):
+    if not kind and not request.get_data():
         return Body(fields={})
     allowed = ", ".join([JSON, *FORMS])
     raise UnsupportedBody(f"The body's content type must be one of: {allowed}.", code="unsupported_content_type")
+
+
+def _check_unannounced() -> None:
+    """Read a chunked body whole before it is parsed: Werkzeug cuts one off at the limit and says nothing."""
+    limit = request.max_content_length
+    if request.content_length is not None or limit is None:
+        return
+    if len(request.get_data()) >= limit and request.environ["wsgi.input"].read(1):
+        raise RequestEntityTooLarge
 
 
 # -- JSON --------------------------------------------------------------------------------------------------------------

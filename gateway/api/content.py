@@ -84,7 +84,8 @@ def _head(job: Job, stored: Stored) -> Response:
 
 
 def _bytes(job: Job, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
-    answer = Response(blocks, status=status, headers=headers, direct_passthrough=True)
+    # Not as `direct_passthrough`, which would leave out the call on close that gives the place back.
+    answer = Response(blocks, status=status, headers=headers)
     answer.headers["Accept-Ranges"] = "bytes"
     answer.headers["Content-Disposition"] = f'inline; filename="{filename(job)}"'
     return answer
