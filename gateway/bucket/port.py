@@ -68,7 +68,7 @@ class Bucket(Protocol):
         """
 
     def link(self, key: str, *, now: float, ttl_s: int, filename: str) -> Link:
-        """Sign a GET that lives `ttl_s` seconds (at most 7 days, or the credentials' own life); no request is made."""
+        """Sign a GET that lives `ttl_s` seconds (at most 7 days, or the credentials' life); no request is made."""
 
     def open(self, key: str, *, range_header: str | None) -> AbstractContextManager[Download]:
         """Open an object for passing through, with the store's own answer to a Range. Raises ObjectMissing."""

@@ -21,6 +21,6 @@ BUCKET_DELAYS_S: Sequence[float] = (2, 5, 15, 30, 60)
 
 
 def delay(delays: Sequence[float], tries: int, *, asked_s: float | None = None, longest_s: float = 3600) -> float:
-    """Return the seconds to wait after `tries` earlier tries; `asked_s` (a Retry-After) may lengthen, never shorten it."""
+    """Return the seconds to wait after `tries` tries; `asked_s` (a Retry-After) may lengthen, never shorten it."""
     own = delays[min(tries, len(delays) - 1)]
     return min(max(own, asked_s or 0.0), longest_s)

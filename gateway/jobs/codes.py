@@ -5,14 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 CODES: Mapping[str, str] = {
-    "content_policy_violation": "The upstream's moderation refused the prompt, the picture or the result. Change the request.",
+    "content_policy_violation": (
+        "The upstream's moderation refused the prompt, the picture or the result. Change the request."
+    ),
     "invalid_request": "The upstream refused the request as malformed or unsupported. Change the request.",
     "invalid_reference": "The reference picture could not be fetched or is not a usable picture.",
-    "insufficient_quota": "Every upstream of the model was out of balance for as long as a video may queue. Top up, then post again.",
-    "upstream_auth": "Every upstream of the model refused its keys for as long as a video may queue. The operator must replace a key.",
+    "insufficient_quota": (
+        "Every upstream of the model was out of balance for as long as a video may queue. Top up, then post again."
+    ),
+    "upstream_auth": (
+        "Every upstream of the model refused its keys for as long as a video may queue. The operator must replace one."
+    ),
     "model_not_found": "The upstream does not serve the model.",
     "queue_timeout": "The video waited in the queue for longer than GATEWAY_QUEUE_TIMEOUT_S.",
-    "submission_unknown": "The answer to the submit was lost and it could not be proven whether the upstream made the video.",
+    "submission_unknown": (
+        "The answer to the submit was lost and it could not be proven whether the upstream made the video."
+    ),
     "upstream_timeout": "The upstream did not finish within GATEWAY_MAX_WAIT_S.",
     "upstream_job_lost": "The upstream no longer knows the video it accepted.",
     "upstream_cancelled": "The upstream cancelled the video.",

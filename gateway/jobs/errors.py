@@ -43,7 +43,7 @@ class QueueFull(Refusal):
 
 
 class Unavailable(Refusal):
-    """Ours to mend: the database is busy or the bucket is down. Nothing was kept; the same request may be sent again."""
+    """Ours to mend: the database is busy or the bucket is down. Nothing was kept; the request may be sent again."""
 
     retry_after_s = 2
 

@@ -97,7 +97,7 @@ class Job:
     """Consecutive 404s of the present step: one alone says nothing, since upstreams show new jobs late."""
     missing_since: float | None = None
     stood_still_s: float = 0.0
-    """For how long the clock of the present status stood still: refused keys and our own bucket are not the video's fault."""
+    """For how long the clock of the present status stood still: refused keys and our bucket are not its fault."""
     bucket_failed: bool = False
     """Whether the bucket refused a transfer, which then is the reason if the content is gone afterwards."""
     upstream: str | None = None

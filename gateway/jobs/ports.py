@@ -55,7 +55,7 @@ class Clients(Protocol):
         """Revoke a key from now on; whether there was one to revoke."""
 
     def secret_versions(self, client: str, *, now: float) -> Sequence[int]:
-        """Return the versions of the client's webhook secret that sign now, newest first; two for 24 hours after a rotation."""
+        """Return the versions of the client's webhook secret that sign now, newest first; two for a day after a rotation."""
 
     def rotate_secret(self, client: str, *, now: float) -> int:
         """Move the client's webhook secret on; returns the new version. Raises NotFound."""
@@ -214,7 +214,7 @@ class Queries(Protocol):
         """Return the number of jobs by status, deleted ones left out."""
 
     def deliveries_due(self, now: float) -> tuple[int, float | None]:
-        """Return how many deliveries are pending, and how late in seconds the one due first is; None where there is none."""
+        """Return how many deliveries are pending, and how late in seconds the first is; None where there is none."""
 
     def schema_current(self) -> bool:
         """Whether the database is migrated to this program's schema; raises Unavailable where it can't be asked."""
@@ -233,10 +233,10 @@ class Recorder(Protocol):
         """
 
     def erase(self, job_id: str, *, client: str, now: float) -> None:
-        """Delete a job: cancel it if unfinished, give up its deliveries, hand its objects to the sweep. Raises NotFound."""
+        """Delete a job: cancel it if unfinished, give up its deliveries, sweep its objects. Raises NotFound."""
 
     def cancel(self, job_id: str, *, client: str, now: float) -> Job:
-        """Cancel a job, reading again where it moved meanwhile. Raises NotFound, or Conflict where it is final otherwise."""
+        """Cancel a job, reading again where it moved meanwhile. Raises NotFound, or Conflict where it is final."""
 
 
 # -- the worker's claims -----------------------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ class Submissions(Protocol):
     def begin(
         self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float
     ) -> tuple[Job, Submission] | None:
-        """Commit the intent: slots counted under the key's lock, `submitting` and the submission's row in one transaction.
+        """Commit the intent: slots counted under the key's lock, `submitting` and the submission in one transaction.
 
         None where there is no room, or an unresolved submission of the same fingerprint: the claim was given back.
         Raises StaleJob.
@@ -458,7 +458,7 @@ class Workers(Protocol):
         """Give a sign of life."""
 
     def bury(self, *, silent_since: float, poll_lease_s: float, now: float) -> int:
-        """Release the claims of workers without a beat since then; of `submitting` only where the owner is proven dead."""
+        """Release the claims of workers silent since then; of `submitting` only where the owner is proven dead."""
 
     def leave(self, worker: str) -> None:
         """End a worker in good order."""

@@ -66,7 +66,7 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """The upstream will never make it: the job fails with `code` (from `gateway.jobs.codes`) and the cleaned message."""
+    """The upstream will never make it: the job fails with `code` (of `gateway.jobs.codes`) and the cleaned message."""
 
     code: str
     message: str
@@ -147,7 +147,7 @@ class Missing:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NoAnswer:
-    """A hiccup: time-out, 408, 409, 425, 429, 5xx, HTML, broken JSON, an unknown status word. Says nothing about the job."""
+    """A hiccup: time-out, 408, 409, 425, 429, 5xx, HTML, broken JSON, an unknown word. Says nothing about the job."""
 
     reason: str
     answer: Answer
@@ -255,7 +255,7 @@ class Upstream(Protocol):
     facts: DialectFacts
 
     def submit(self, request: VideoRequest, key: Key, *, before_send: Callable[[], bool]) -> SubmitOutcome:
-        """POST the request once, never retried. `before_send` is asked right before the first byte; False sends nothing."""
+        """POST the request once. `before_send` is asked right before the first byte; False sends nothing."""
 
     def poll(self, upstream_job_id: str, key: Key) -> PollOutcome:
         """Ask about one job."""

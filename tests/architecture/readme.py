@@ -1,0 +1,46 @@
+"""The parts of the README that are printed by the code; run as a program it writes them anew."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from gateway.jobs.codes import CODES
+from gateway.jobs.lifecycle import diagram
+from gateway.settings import settings_table
+
+
+def _codes() -> str:
+    rows = [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
+    return "\n".join(["| code | what it means, and what to do |", "| --- | --- |", *rows, ""])
+
+
+SECTIONS: Mapping[str, Callable[[], str]] = {
+    "lifecycle": lambda: f"```mermaid\n{diagram()}```\n",
+    "settings": settings_table,
+    "codes": _codes,
+}
+
+
+def _pattern(name: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- {name}: [^\n]*-->\n)(.*?)(<!-- /{name} -->)", re.DOTALL)
+
+
+def section_of(readme: str, name: str) -> str:
+    """Return what stands between a section's marks."""
+    found = _pattern(name).search(readme)
+    assert found is not None, f"the README has no section {name}"
+    return found[2]
+
+
+def written(readme: str) -> str:
+    """Return the README with every section as the code prints it."""
+    for name, shown in SECTIONS.items():
+        readme = _pattern(name).sub(lambda found, text=shown(): f"{found[1]}{text}{found[3]}", readme)
+    return readme
+
+
+if __name__ == "__main__":
+    path = Path(__file__).parents[2] / "README.md"
+    path.write_text(written(path.read_text(encoding="utf-8")), encoding="utf-8")
