@@ -13,14 +13,27 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 LIMIT_S = 20.0
+
+
+def allow_only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that would connect to anything but loopback, before a packet leaves."""
+    really = socket.socket.connect
+
+    def connect(sock: socket.socket, address: Any) -> None:
+        if sock.family != socket.AF_UNIX and not ipaddress.ip_address(address[0]).is_loopback:
+            pytest.fail(f"a connection to {address} was tried")
+        really(sock, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +52,10 @@ class Conversation:
         self.sock = sock
         self.server = server
         self._file = sock.makefile("rb")
+
+    def starts_with(self, data: bytes) -> bool:
+        """Whether the next bytes are these; nothing is consumed."""
+        return self._file.peek(len(data)).startswith(data)
 
     def read_head(self) -> Request | None:
         """The request without its body, or None when the client has hung up."""

@@ -32,7 +32,9 @@ REFUSED = {"block", "policy"}
 
 
 def public_stand_in(conversation: Conversation) -> None:
-    """Answers 200, or on /r/CODE/BASE64 redirects there."""
+    """Answers 200, or on /r/CODE/BASE64 redirects there; hangs up on TLS."""
+    if conversation.starts_with(b"\x16"):
+        return
     while (request := conversation.read_request()) is not None:
         if not request.target.startswith("/r/"):
             conversation.answer(200, b"public")

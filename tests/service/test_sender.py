@@ -16,11 +16,16 @@ from gateway.outbound.session import Outbound
 from gateway.webhooks.outcomes import Delivered, Gone, Outcome, Retry
 from gateway.webhooks.sender import Sender
 from gateway.webhooks.signing import derive_secret
-from tests.servers import Conversation, RawServer, Script, answering, head, self_signed, trap
+from tests.servers import Conversation, RawServer, Script, allow_only_loopback, answering, head, self_signed, trap
 
 SECRET = derive_secret(b"master of the tests", owner="alice", version=1)
 BODY = b'{"id":"evt_1","object":"event"}'
 Send = Callable[[str], Outcome]
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_only_loopback(monkeypatch)
 
 
 @pytest.fixture

@@ -13,7 +13,12 @@ from gateway.outbound.errors import Blocked, NotSent
 from gateway.outbound.guard import BAD_PORT, NOT_PUBLIC, Guard
 from gateway.outbound.resolve import Resolver, Unresolved
 from gateway.outbound.session import Outbound
-from tests.servers import RawServer, answering
+from tests.servers import RawServer, allow_only_loopback, answering
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_only_loopback(monkeypatch)
 
 
 class Late(threading.Event):

@@ -12,7 +12,12 @@ import pytest
 
 from gateway.outbound.deadline import Deadlines
 from gateway.outbound.session import AnswerLost, NotSent, Outbound, Reply, Stream
-from tests.servers import Conversation, RawServer, Script, answering, head, self_signed, trap
+from tests.servers import Conversation, RawServer, Script, allow_only_loopback, answering, head, self_signed, trap
+
+
+@pytest.fixture(autouse=True)
+def only_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    allow_only_loopback(monkeypatch)
 
 
 @pytest.fixture
