@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import http.client
@@ -25,8 +26,10 @@ from PIL import Image
 
 from gateway.demo import mp4
 from gateway.demo.simulator import Simulator, SimulatorSettings
+from gateway.demo.simulator.dialects.registry import DIALECTS
 from gateway.demo.simulator.faults import TABLE, Stage
 from gateway.demo.simulator.language import FaultError, described, parse
+from gateway.upstreams.dialects import DIALECTS as UPSTREAMS
 
 SETTINGS = SimulatorSettings(render_s=math.inf, fps=1, max_concurrent=0)
 """Nothing is finished by itself: tests move videos on by hand."""
@@ -130,6 +133,28 @@ def test_the_sdk_sees_a_remix_and_the_models(client: Client) -> None:
     assert (remix.remixed_from_video_id, remix.seconds) == (video_id, "12")
     assert "sora-2-pro" in [model.id for model in sdk.models.list()]
     sdk.close()
+
+
+@pytest.mark.parametrize("form", [True, False])
+def test_a_picture_may_come_as_a_large_data_url(client: Client, form: bool) -> None:
+    data = io.BytesIO()
+    Image.effect_noise((1280, 720), 90).save(data, "PNG")
+    link = "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+    assert len(link) > 1_000_000
+    fields = {"prompt": "a dog", "size": "1280x720"}
+    if form:
+        parts = {name: (None, value) for name, value in {**fields, "input_reference[image_url]": link}.items()}
+        answer = client.raw("POST", "/v1/videos", files=parts)
+    else:
+        answer = client.submit(**fields, input_reference={"image_url": link})
+    assert answer.status_code == 200
+    assert client.simulator.books().videos[0].picture == hashlib.sha256(data.getvalue()).hexdigest()
+
+
+def test_a_submit_may_come_in_chunks(client: Client) -> None:
+    blocks = iter([b'{"prompt":', b'"a cat"}'])
+    answer = client.raw("POST", "/v1/videos", data=blocks, headers={"Content-Type": "application/json"})
+    assert answer.json()["prompt"] == "a cat"
 
 
 def test_the_list_pages_newest_first_and_back(client: Client) -> None:
@@ -311,6 +336,47 @@ def test_apiyi_says_failures_as_text_and_calls_a_moderated_grok_completed(start:
     assert client.get(f"/{grok}/content").status_code == 400
     quota = client.submit("a cat sim:submit-quota")
     assert (quota.status_code, quota.json()["error"]["code"]) == (403, "insufficient_user_quota")
+
+
+def test_vllm_omni_takes_forms_only_and_answers_polls_of_a_failed_video_with_its_error(
+    start: Callable[..., Client],
+) -> None:
+    client = start(dialect="vllm-omni")
+
+    def form(**fields: str) -> requests.Response:
+        return client.raw("POST", "/v1/videos", files={name: (None, value) for name, value in fields.items()})
+
+    assert client.submit().json()["error"] == {
+        "message": "Missing required parameter: 'prompt'.",
+        "type": "Bad Request",
+        "param": "body.prompt",
+        "code": 400,
+    }
+    assert form(prompt="a cat", seconds="abc").status_code == 400
+    assert form(prompt="a cat", size="720p").status_code == 400
+    video_id = form(prompt="a cat sim:fail-error", seconds="3", size="64x36", unknown="1").json()["id"]
+    client.simulator.render(video_id, progress=50)
+    running = client.get(f"/{video_id}").json()
+    assert (running["status"], running["progress"]) == ("in_progress", 0)
+    assert client.get(f"/{video_id}/content").status_code == 404
+    client.simulator.render(video_id)
+    failed = client.get(f"/{video_id}")
+    assert (failed.status_code, failed.json()["status"], failed.json()["error"]["code"]) == (500, "failed", 500)
+    assert client.get(f"/{video_id}/content").status_code == 422
+    whole = form(prompt="a cat", seconds="3", size="64x36").json()["id"]
+    client.simulator.render(whole)
+    assert client.get(f"/{whole}").json()["progress"] == 100
+    assert client.get(f"/{whole}/content?variant=thumbnail").content[4:8] == b"ftyp"
+
+
+@pytest.mark.parametrize("name", sorted(DIALECTS.keys() & UPSTREAMS.keys()))
+def test_the_simulator_makes_whatever_the_gateways_dialect_lists(name: str) -> None:
+    made, facts = DIALECTS[name](), UPSTREAMS[name].facts
+    for model, listed in facts.models.items():
+        served = made.models[model]
+        assert not served.sizes or set(listed.sizes) <= set(served.sizes)
+        assert not served.seconds or set(listed.seconds) <= set(served.seconds)
+    assert (facts.can_list, facts.prompt_max) == (made.can_list, made.prompt_max)
 
 
 # -- faults ------------------------------------------------------------------------------------------------------------
@@ -540,6 +606,8 @@ def test_a_redirect_leads_to_a_signed_path_on_the_origin_it_names(client: Client
 
 def test_a_stalled_content_keeps_the_connection_until_the_client_goes(client: Client) -> None:
     video_id = client.made("a cat sim:content-stall=100")
+    # Encoded before the clock of the time-out runs.
+    client.simulator.content_of(video_id)
     with client.get(f"/{video_id}/content", stream=True, timeout=0.3) as answer:
         assert answer.raw.read(100, decode_content=False)[4:8] == b"ftyp"
         with pytest.raises(Exception, match="timed out"):
@@ -673,7 +741,7 @@ def test_a_word_that_is_no_fault_is_refused(word: str) -> None:
 
 
 def test_an_unknown_dialect_is_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="no dialect 'sora'; there are openai, apiyi"):
+    with pytest.raises(ValueError, match="no dialect 'sora'; there are openai, apiyi, vllm-omni"):
         Simulator(replace(SETTINGS, dialect="sora"))
 
 

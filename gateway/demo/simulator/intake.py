@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _FIELDS = frozenset({"prompt", "model", "size", "seconds", "input_reference"})
 _DATA_URL = re.compile(r"data:image/[a-z]+;base64,(?P<data>.*)", re.DOTALL)
+_LINK = "input_reference[image_url]"
+_ANY_SIZE = "1280x720"
+_ANY_SECONDS = 4
+_LONGEST_SIDE = 4096
 _FORMATS = ("PNG", "JPEG", "WEBP")
 
 
@@ -41,7 +45,7 @@ class Intake:
             )
         model = self._one_of("model", fields.get("model") or next(iter(self._models)), self._models)
         served = self._models[model]
-        size = self._one_of("size", fields.get("size") or served.sizes[0], served.sizes)
+        size = self._size(fields, served)
         order = Order(
             model=model,
             prompt=self.prompt(fields),
@@ -72,8 +76,13 @@ class Intake:
     def _fields(self, request: Request) -> tuple[dict[str, object], bytes | None]:
         if request.mimetype == "multipart/form-data":
             part = request.files.get("input_reference")
-            return dict(request.form.items()), None if part is None else part.read()
-        fields = request.get_json(silent=True)
+            # SDKs spell an object in a form as `input_reference[image_url]`.
+            linked = request.form.get(_LINK)
+            form: dict[str, object] = {name: value for name, value in request.form.items() if name != _LINK}
+            if linked is not None:
+                form["input_reference"] = {"image_url": linked}
+            return form, None if part is None else part.read()
+        fields = request.get_json(silent=True) if self._dialect.takes_json else {}
         if not isinstance(fields, dict):
             raise self._dialect.refused("We could not parse the body of your request.", param="", code="invalid_body")
         return fields, None
@@ -85,13 +94,27 @@ class Intake:
             raise self._dialect.refused(f"Invalid value: '{value}'. Supported values are: {listed}.", param=name)
         return value
 
+    def _size(self, fields: Mapping[str, object], served: Served) -> str:
+        size = fields.get("size") or next(iter(served.sizes), _ANY_SIZE)
+        if served.sizes:
+            return self._one_of("size", size, served.sizes)
+        match = re.fullmatch(r"(\d+)x(\d+)", str(size))
+        # The encoder wants even sides, and the machine small ones.
+        if match is None or any(int(side) % 2 or not 16 <= int(side) <= _LONGEST_SIDE for side in match.groups()):
+            raise self._dialect.refused(f"Invalid size for this model: '{size}'", param="size")
+        return str(size)
+
     def _seconds(self, fields: Mapping[str, object], served: Served) -> int:
-        value = fields.get("seconds", str(served.seconds[0]))
+        value = fields.get("seconds", str(next(iter(served.seconds), _ANY_SECONDS)))
         if self._dialect.seconds_as_text and not isinstance(value, str):
             listed = ", ".join(f"'{one}'" for one in served.seconds)
             message = f"Invalid type for 'seconds': expected one of {listed}, but got an integer instead."
             raise self._dialect.refused(message, param="seconds", code="invalid_type")
-        return int(self._one_of("seconds", str(value), served.seconds))
+        if served.seconds:
+            return int(self._one_of("seconds", str(value), served.seconds))
+        if re.fullmatch(r"[1-9]\d?", str(value)) is None:
+            raise self._dialect.refused(f"Invalid seconds for this model: '{value}'", param="seconds")
+        return int(str(value))
 
     def _linked(self, reference: object) -> bytes | None:
         """Return the picture of a JSON `input_reference`. The simulator fetches nothing: only a data URL has one."""

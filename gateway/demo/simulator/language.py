@@ -29,7 +29,7 @@ def parse(word: str) -> Fault:
     match = _WORD.fullmatch(word.removeprefix("sim:"))
     row = TABLE.get(match["name"]) if match else None
     if match is None or row is None:
-        msg = f"no such fault: {word!r} (`gateway simulate --help` lists them)"
+        msg = f"no such fault: {word!r} (`gateway simulate --list-faults` shows them)"
         raise FaultError(msg)
     if match["value"] and not row.takes:
         msg = f"{row.name} takes no value: {word!r}"
@@ -58,7 +58,7 @@ def trait(name: str, *plans: Sequence[Fault]) -> Fault | None:
 
 
 def described() -> str:
-    """Return the language and the whole table as text, for `--help`."""
+    """Return the language and the whole table as text."""
     lines = [LANGUAGE]
     for stage in Stage:
         lines.append(f"{stage}:")

@@ -14,7 +14,7 @@ Asked = Literal["create", "poll", "list"]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Served:
-    """What a model makes; lengths are whole seconds."""
+    """What a model makes; lengths are whole seconds. An empty list means any."""
 
     sizes: Sequence[str]
     seconds: Sequence[int]

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from gateway.demo.simulator.faults import Stage
     from gateway.demo.simulator.settings import SimulatorSettings
 
+_MAX_FORM = 1 << 25
+
 
 class Simulator:
     """A simulated upstream: a context manager, or `start` and `stop`, or `serve_forever`.
@@ -129,6 +131,8 @@ class Simulator:
 
     def _app(self) -> Flask:
         app = Flask(__name__)
+        # A picture may come as a data URL in a field of a form.
+        app.config["MAX_FORM_MEMORY_SIZE"] = _MAX_FORM
         app.json.sort_keys = False  # type: ignore[attr-defined]
         self._api.register(app)
         Control(strings=self).register(app)

@@ -37,6 +37,8 @@ class OpenAI:
     has_variants: ClassVar[bool] = True
     """Whether `?variant=thumbnail|spritesheet` is known."""
     prompt_max: ClassVar[int] = 32_000
+    takes_json: ClassVar[bool] = True
+    """Whether a submit may be JSON; a form is taken always."""
     refuses_unknown_fields: ClassVar[bool] = True
     seconds_as_text: ClassVar[bool] = True
     """Whether a JSON number of seconds is refused."""

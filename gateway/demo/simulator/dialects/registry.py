@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from gateway.demo.simulator.dialects.apiyi import Apiyi
 from gateway.demo.simulator.dialects.openai import OpenAI
+from gateway.demo.simulator.dialects.vllm_omni import VllmOmni
 
-DIALECTS: Mapping[str, type[OpenAI]] = {dialect.name: dialect for dialect in (OpenAI, Apiyi)}
+DIALECTS: Mapping[str, type[OpenAI]] = {dialect.name: dialect for dialect in (OpenAI, Apiyi, VllmOmni)}
 
 
 def dialect_named(name: str) -> OpenAI:
