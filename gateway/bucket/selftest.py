@@ -143,7 +143,7 @@ class _Trial:
         try:
             return self._outbound.exchange("GET", url, deadline_s=_DEADLINE_S, max_body=max_body, headers=headers)
         except (NotSent, AnswerLost) as error:
-            raise BucketError(f"the public endpoint does not answer: {error}") from None
+            raise BucketError(f"the public endpoint does not answer ({error.reason})") from None
 
 
 _CHANGED = "the store gives other bytes than it was given"

@@ -126,7 +126,7 @@ class Uploads:
             if body.failure is not None:
                 raise body.failure from None
             if isinstance(error, NotSent | AnswerLost):
-                raise BucketError(f"{doing}: {error}") from None
+                raise BucketError(f"{doing}: no answer ({error.reason})") from None
             raise
         return _checked(doing, answer, body)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.bucket import upload
 from gateway.bucket.port import Bucket, BucketError, ObjectMissing, Written
 from gateway.outbound.session import Outbound, Reply
 from tests.s3 import Store, moto_server, plain_outbound, weed_server
@@ -29,13 +30,16 @@ def weed() -> Iterator[Store]:
         yield store
 
 
-@pytest.fixture(scope="module", params=["seaweedfs", "moto"])
-def store(request: pytest.FixtureRequest) -> Iterator[Store]:
-    if request.param == "seaweedfs":
-        yield request.getfixturevalue("weed")
-        return
+@pytest.fixture(scope="module")
+def moto() -> Iterator[Store]:
     with moto_server() as store:
         yield store
+
+
+@pytest.fixture(params=["weed", "moto"])
+def store(request: pytest.FixtureRequest) -> Store:
+    found: Store = request.getfixturevalue(request.param)
+    return found
 
 
 @pytest.fixture
@@ -46,6 +50,11 @@ def bucket(store: Store, outbound: Outbound) -> Bucket:
 @pytest.fixture
 def strict_bucket(weed: Store, outbound: Outbound) -> Bucket:
     return weed.open_bucket(outbound, prefix="gw")
+
+
+@pytest.fixture
+def parts_above_10_mib(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upload, "MOST_IN_ONE_PUT", 10 * MIB)
 
 
 def content(size: int) -> bytes:
@@ -117,20 +126,20 @@ def test_a_large_object_of_known_length_goes_up_in_parts(bucket: Bucket, store: 
     bucket.delete("large.mp4")
 
 
-@pytest.mark.parametrize("length", [9 * MIB, 70 * MIB], ids=["one-put", "parts"])
+@pytest.mark.parametrize("length", [9 * MIB, 20 * MIB], ids=["one-put", "parts"])
 @pytest.mark.parametrize("gap", [-1, 1, 3 * MIB])
 def test_nothing_is_left_when_the_source_gives_another_length_than_it_named(
-    bucket: Bucket, store: Store, length: int, gap: int
+    bucket: Bucket, store: Store, parts_above_10_mib: None, length: int, gap: int
 ) -> None:
     with pytest.raises(BucketError, match="source"):
         write(bucket, "wrong.mp4", content(length + gap), length=length)
     assert left_behind(store) == []
 
 
-@pytest.mark.parametrize("length", [9 * MIB, 70 * MIB, None], ids=["one-put", "parts", "unknown"])
+@pytest.mark.parametrize("length", [9 * MIB, 20 * MIB, None], ids=["one-put", "parts", "unknown"])
 @pytest.mark.parametrize("error", [RuntimeError("cut off"), KeyboardInterrupt()], ids=["error", "interrupt"])
 def test_the_source_s_own_error_passes_through_and_nothing_is_left(
-    bucket: Bucket, store: Store, length: int | None, error: BaseException
+    bucket: Bucket, store: Store, parts_above_10_mib: None, length: int | None, error: BaseException
 ) -> None:
     with pytest.raises(type(error)) as raised:
         write(bucket, "cut.mp4", content(8 * MIB + 500_000), length=length, then=error)

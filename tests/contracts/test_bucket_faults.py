@@ -172,7 +172,7 @@ def test_nothing_is_left_when_the_answer_to_the_whole_put_is_lost(weed: Store, o
 
     with proxy_before(weed.endpoint_url, answer=lose) as proxy:
         bucket = weed.open_bucket(outbound, endpoint_url=proxy.endpoint_url)
-        with pytest.raises(BucketError, match=r"^write: short$"):
+        with pytest.raises(BucketError, match=r"^write: no answer \(short\)$"):
             write(bucket, MIB, length=MIB)
     assert left_behind(weed) == []
 
