@@ -26,13 +26,16 @@ from PIL import Image
 
 from gateway.demo import mp4
 from gateway.demo.simulator import Simulator, SimulatorSettings
+from gateway.demo.simulator.books import COUNTED
 from gateway.demo.simulator.dialects.registry import DIALECTS
 from gateway.demo.simulator.faults import TABLE, Stage
 from gateway.demo.simulator.language import FaultError, described, parse
+from gateway.demo.simulator.protocol import Served
 from gateway.upstreams.dialects import DIALECTS as UPSTREAMS
 
-SETTINGS = SimulatorSettings(render_s=math.inf, fps=1, max_concurrent=0)
-"""Nothing is finished by itself: tests move videos on by hand."""
+MODELS = {name: Served(sizes=("128x72", "1280x720"), seconds=(4, 8, 12)) for name in ("sora-2", "sora-2-pro")}
+SETTINGS = SimulatorSettings(render_s=math.inf, fps=1, max_concurrent=0, models=MODELS)
+"""Nothing is finished by itself: tests move videos on by hand. The first size is one that is encoded in no time."""
 
 
 class Client:
@@ -314,7 +317,7 @@ def test_a_body_over_the_limit_is_413_and_an_unknown_path_404(client: Client) ->
 
 
 def test_apiyi_spells_it_its_own_way(start: Callable[..., Client]) -> None:
-    client = start(dialect="apiyi")
+    client = start(dialect="apiyi", models=None)
     made = client.submit("a cat", seconds="15", size="1280x720").json()
     assert (made["status"], made["url"], "object" in made) == ("submitted", None, False)
     assert client.submit(seconds="4").status_code == 400
@@ -327,7 +330,7 @@ def test_apiyi_spells_it_its_own_way(start: Callable[..., Client]) -> None:
 
 
 def test_apiyi_says_failures_as_text_and_calls_a_moderated_grok_completed(start: Callable[..., Client]) -> None:
-    client = start(dialect="apiyi")
+    client = start(dialect="apiyi", models=None)
     failed = client.get(f"/{client.made('a cat sim:fail-moderation')}").json()
     assert (failed["status"], failed["error"]) == ("failed", "Content policy violation")
     grok = client.made("a cat sim:fail-moderation", model="grok-imagine-video", seconds="4")
@@ -341,7 +344,7 @@ def test_apiyi_says_failures_as_text_and_calls_a_moderated_grok_completed(start:
 def test_vllm_omni_takes_forms_only_and_answers_polls_of_a_failed_video_with_its_error(
     start: Callable[..., Client],
 ) -> None:
-    client = start(dialect="vllm-omni")
+    client = start(dialect="vllm-omni", models=None)
 
     def form(**fields: str) -> requests.Response:
         return client.raw("POST", "/v1/videos", files={name: (None, value) for name, value in fields.items()})
@@ -672,6 +675,23 @@ def test_the_books_tell_each_submission_apart_whatever_its_idempotency_key(clien
     assert books["counts"] == {"submissions": 2, "accepted": 2}
     assert len({note["video_id"] for note in books["submissions"]}) == 2
     assert [note["idempotency_key"] for note in books["submissions"]] == ["same", "same"]
+
+
+def test_every_count_of_the_books_is_explained(start: Callable[..., Client]) -> None:
+    client = start(keys={"one": "sk-1"}, max_concurrent=1, requests_per_minute=8)
+    owner = Client(client.simulator, "sk-1")
+    video_id = owner.submit("a cat sim:content-redirect").json()["id"]
+    for _ in range(2):
+        owner.submit("another")
+    client.simulator.render()
+    owner.raw("GET", owner.get(f"/{video_id}/content").headers["Location"])
+    owner.get("")
+    owner.get(f"/{video_id}")
+    owner.delete(f"/{owner.submit().json()['id']}")
+    owner.submit()
+    client.submit()
+    owner.close()
+    assert client.simulator.books().counts.keys() == COUNTED.keys() - {"held"}
 
 
 def test_the_control_paths_set_and_end_faults_and_move_videos(client: Client) -> None:
