@@ -101,7 +101,7 @@ def test_what_was_answered_is_there_after_a_stop_and_a_start(tmp_path: Path) -> 
         assert client(server).get_object(Bucket="videos", Key="k")["Body"].read() == film
 
 
-def test_nothing_is_left_when_its_parent_is_killed(tmp_path: Path) -> None:
+def test_the_server_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     if sys.platform != "linux":
         pytest.skip("only Linux ends a child with its parent")
     root = Path(__file__).parents[2]
@@ -109,11 +109,16 @@ def test_nothing_is_left_when_its_parent_is_killed(tmp_path: Path) -> None:
         [sys.executable, "-c", PARENT, str(tmp_path)], cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as parent:
         assert parent.stdout is not None
-        server = os.pidfd_open(int(parent.stdout.readline()))
+        pid = int(parent.stdout.readline())
+        server = os.pidfd_open(pid)
+        arguments = psutil.Process(pid).cmdline()
         parent.send_signal(signal.SIGKILL)
     ended, _, _ = select.select([server], [], [], 10)
     os.close(server)
     assert ended
+    for port in [word.rpartition("=")[2] for word in arguments if ".port" in word]:
+        for left_over in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):
+            left_over.unlink()
 
 
 def test_nothing_is_left_after_a_stop(tmp_path: Path) -> None:
