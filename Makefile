@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# The backend (hatchling) is in every lock used here, so building the project itself needs no isolation and no network.
-INSTALL_PROJECT := $(PIP) install --root-user-action=ignore --no-deps --no-build-isolation --editable .
+# The locks are complete, so nothing is left to resolve; modules are compiled when first imported.
+INSTALL := $(PIP) install --root-user-action=ignore --no-deps --no-compile
+# The build backend (hatchling) is in every lock used here: the project itself needs no isolated build and no network.
+INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
@@ -46,17 +48,17 @@ clean: ## remove the environment and every cache
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "$(PYTHON) is too old or missing: Python 3.11 or newer is needed (make PYTHON=python3.12 …)"; exit 1; }
-	@$(PYTHON) -m venv $(VENV) || { echo "no virtual environment: on Debian, apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "no virtual environment: on Debian, apt install python3-venv"; exit 1; }
 
 # Stamps: an environment is made once, and again when its lock or the project's own metadata changes.
 $(VENV)/.demo: requirements/demo.lock pyproject.toml | $(BIN)/python
 	@echo "installing what the demo needs into $(VENV) (once)"
-	@$(PIP) install --root-user-action=ignore --require-hashes --requirement requirements/demo.lock
+	@$(INSTALL) --require-hashes --requirement requirements/demo.lock
 	@$(INSTALL_PROJECT)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	@echo "installing what development needs into $(VENV) (once)"
-	@$(PIP) install --root-user-action=ignore --require-hashes --requirement requirements/dev.lock
+	@$(INSTALL) --require-hashes --requirement requirements/dev.lock
 	@$(INSTALL_PROJECT)
 	@touch $@ $(VENV)/.demo
