@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
+from gateway.api.patient import PatientWorker
 from gateway.observability.gunicorn_log import PropagatingLogger
 from gateway.settings import Settings
 from gateway.wiring import Installation, api_app
@@ -22,7 +23,7 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "bind": [str(settings.bind)],
         "workers": settings.workers,
         "threads": settings.threads,
-        "worker_class": "gthread",
+        "worker_class": PatientWorker,
         # Without it all kept-alive connections of an idle wave may end up with one of the workers.
         "reuse_port": True,
         "preload_app": False,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from flask import Flask, Response, g, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from gateway.bucket.port import BucketError, ObjectMissing
 from gateway.jobs import errors as core
@@ -75,6 +75,7 @@ _HTTP_CODES: Mapping[int, str] = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
+    408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_content_type",
 }
@@ -128,7 +129,8 @@ def _hint(answer: Response, error: Exception) -> None:
 
 
 def _http(error: HTTPException) -> Response:
-    status = error.code or 500
+    # A body that stops coming; a client that really went away sees no answer anyway.
+    status = 408 if isinstance(error, ClientDisconnected) else error.code or 500
     if status < 400:  # Werkzeug's own redirects
         return Response(status=status, headers=dict(error.get_headers()))
     code = _HTTP_CODES.get(status, (error.name or "error").lower().replace(" ", "_"))
@@ -144,6 +146,8 @@ def _words(status: int, error: HTTPException) -> str:
         return f"There is no {request.method} {request.path[:200]} here. /openapi.yaml lists what there is."
     if status == 405:
         return f"{request.method} is not allowed on {request.path[:200]}."
+    if status == 408:
+        return "The body did not come, or came too slowly."
     if status == 413:
         limit = request.max_content_length
         return f"The body is larger than the {limit} bytes allowed, or has too many parts."
