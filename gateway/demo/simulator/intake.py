@@ -54,7 +54,7 @@ class Intake:
             picture=picture if picture is not None else self._linked(fields.get("input_reference")),
         )
         if order.picture is not None:
-            self._look(order.picture, size)
+            self._look(order.picture)
         return order
 
     def prompt(self, fields: Mapping[str, object]) -> str:
@@ -131,12 +131,11 @@ class Intake:
             message = "The simulator fetches no pictures: 'image_url' must be a base64 data URL."
             raise self._dialect.refused(message, param="input_reference") from error
 
-    def _look(self, picture: bytes, size: str) -> None:
-        """Decode the picture. Raises Refused for what is none, or has another size than the video."""
+    def _look(self, picture: bytes) -> None:
+        """Decode the picture. Raises Refused for what is none."""
         try:
             with Image.open(io.BytesIO(picture), formats=_FORMATS) as image:
                 image.load()
-                found = f"{image.width}x{image.height}"
         except (
             OSError,
             ValueError,
@@ -146,6 +145,3 @@ class Intake:
         ) as error:
             message = "Invalid input_reference: the file is not a usable JPEG, PNG or WebP picture."
             raise self._dialect.refused(message, param="input_reference", code="invalid_image") from error
-        if self._dialect.image_must_match_size and found != size:
-            message = f"Inpaint image must match the requested width and height ({size}), but it is {found}."
-            raise self._dialect.refused(message, param="input_reference", code="invalid_image")

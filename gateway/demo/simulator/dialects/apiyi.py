@@ -31,7 +31,6 @@ class Apiyi(OpenAI):
     prompt_max: ClassVar[int] = 1000
     refuses_unknown_fields: ClassVar[bool] = False
     seconds_as_text: ClassVar[bool] = False
-    image_must_match_size: ClassVar[bool] = False
     habits: ClassVar[Sequence[str]] = ("content-400",)
     words: ClassVar[Mapping[Status, str]] = {**OpenAI.words, "queued": "submitted"}
     errors: ClassVar[Mapping[str, Say]] = {

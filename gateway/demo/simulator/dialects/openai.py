@@ -42,7 +42,6 @@ class OpenAI:
     refuses_unknown_fields: ClassVar[bool] = True
     seconds_as_text: ClassVar[bool] = True
     """Whether a JSON number of seconds is refused."""
-    image_must_match_size: ClassVar[bool] = True
     habits: ClassVar[Sequence[str]] = ()
     """Faults that every video of this dialect meets."""
     words: ClassVar[Mapping[Status, str]] = {

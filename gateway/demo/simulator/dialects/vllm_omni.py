@@ -23,7 +23,6 @@ class VllmOmni(OpenAI):
     has_variants: ClassVar[bool] = False
     takes_json: ClassVar[bool] = False
     refuses_unknown_fields: ClassVar[bool] = False
-    image_must_match_size: ClassVar[bool] = False
     errors: ClassVar[Mapping[str, Say]] = {
         **OpenAI.errors,
         "missing": Say(status=404, code=None, type="", message="Video not found"),
