@@ -38,7 +38,7 @@ def install(app: Flask, services: ApiServices) -> None:
         took = services.monotonic() - g.started
         services.observe(request.method, _route(), answer.status_code, took)
         line = _line(answer, took)
-        _log.info("%s %s %d", line["method"], line["path"], answer.status_code, extra=line)
+        _log.info("%(method)s %(path)s %(status)d %(ms).1f ms %(client)s %(request_id)s", line, extra=line)
         return answer
 
     app.before_request(begin)

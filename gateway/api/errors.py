@@ -103,14 +103,14 @@ def _other(error: Exception) -> Response:
     shape = shape_of(error)
     if shape is None:
         # The stack goes to the log; an exception's words could hold anything, so the answer has none of them.
-        _log.exception("unexpected error", extra={"request_id": g.get("request_id")})
+        _log.exception("unexpected error in %s", g.get("request_id"))
         return _answer(
             500, "Something went wrong here. The request id names it in the log.", "server_error", "internal_error"
         )
     if isinstance(error, core.Refusal):
         answer = _answer(shape.status, error.message, shape.type, error.code, error.param)
     else:
-        _log.warning("not done: %s", type(error).__name__, extra={"request_id": g.get("request_id")})
+        _log.warning("%s in %s", type(error).__name__, g.get("request_id"))
         answer = _answer(shape.status, shape.message, shape.type, shape.code)
     _hint(answer, error)
     return answer

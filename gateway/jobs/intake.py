@@ -200,11 +200,12 @@ def _taking_extra(offers: Sequence[Offer], extra: Mapping[str, object]) -> Seque
     taking = [offer for offer in offers if set(extra) <= set(offer.extra)]
     if not taking:
         allowed = sorted({name for offer in offers for name in offer.extra})
-        unknown = next((name for name in extra if name not in allowed), next(iter(extra)))
-        message = f"The upstream of this model takes no '{unknown[:64]}' together with the rest. Allowed in extra: "
-        raise InvalidField(
-            f"extra.{unknown[:64]}", message + (", ".join(allowed) or "nothing") + ".", code="unknown_parameter"
+        unknown = [name[:64] for name in extra if name not in allowed]
+        what = (
+            f"'{unknown[0]}' is not taken by this model" if unknown else "No upstream of this model takes all of these"
         )
+        names = ", ".join(allowed) or "nothing"
+        raise InvalidField("extra", f"{what}. Allowed in extra: {names}.", code="unknown_parameter")
     return taking
 
 
