@@ -74,4 +74,4 @@ class Bucket(Protocol):
         """Open an object for passing through, with the store's own answer to a Range. Raises ObjectMissing."""
 
     def delete(self, key: str) -> None:
-        """Remove the object and abort every unfinished upload under exactly this key; no error where there is neither."""
+        """Remove the object and abort every unfinished upload under exactly this key; neither need be there."""
