@@ -80,6 +80,8 @@ class Resolver:
 
     def _enqueue(self, job: _Lookup) -> None:
         with self._changed:
+            if self._closed:
+                raise Unresolved(unknown=False)
             self._queue.append(job)
             if self._idle < len(self._queue) and self._started < self._limit:
                 self._started += 1

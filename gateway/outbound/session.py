@@ -76,6 +76,8 @@ class Outbound:
     ) -> None:
         self._deadlines = deadlines
         self._finder: Finder = guard or AnyAddress()
+        # A guard may be shared, so only a finder of our own is closed with us.
+        self._owns_finder = guard is None
         self._connect_timeout_s = connect_timeout_s
         self._calls = Calls()
         self._session = _Session()
@@ -154,9 +156,10 @@ class Outbound:
         return self._stream(request, first_byte_s=first_byte_s, stall_s=stall_s, deadline_s=deadline_s, ask=before_send)
 
     def close(self) -> None:
-        """Close the kept connections and let the resolver's threads end."""
+        """Close the kept connections and let the resolver's threads end; a guard is closed by who made it."""
         self._session.close()
-        self._finder.close()
+        if self._owns_finder:
+            self._finder.close()
 
     @contextlib.contextmanager
     def _stream(

@@ -186,3 +186,24 @@ def test_resolver_asks_nobody_about_an_address(names: dict[str, Any]) -> None:
     resolver = Resolver()
     assert [resolver.lookup(ip, 80, timeout_s=5)[0].ip for ip in ("127.0.0.1", "::1")] == ["127.0.0.1", "::1"]
     assert names["asked"] == []
+
+
+def test_closing_one_outbound_leaves_a_shared_guard_to_the_other(names: dict[str, Any]) -> None:
+    deadlines = Deadlines()
+    guard = Guard(allow=AllowList(["127.0.0.1"]))
+    names["receiver.test"] = ["127.0.0.1"]
+    first, second = (Outbound(pool_size=1, deadlines=deadlines, guard=guard) for _ in range(2))
+    with RawServer(answering(200, b"ours")) as server:
+        first.close()
+        url = f"http://receiver.test:{server.port}/"
+        assert second.exchange("GET", url, deadline_s=5, max_body=10).body == b"ours"
+    second.close()
+    guard.close()
+    deadlines.close()
+
+
+def test_resolver_answers_nobody_once_it_is_closed(names: dict[str, Any]) -> None:
+    resolver = Resolver()
+    resolver.close()
+    with pytest.raises(Unresolved):
+        resolver.lookup("a.example", 80, timeout_s=60)
