@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
+from gateway.db.conditions import is_due, is_status
 from gateway.db.engine import Database
 from gateway.db.rows import job_of
 from gateway.db.tables import jobs
@@ -13,20 +14,20 @@ from gateway.jobs.job import Job, Status
 
 
 class SqlClaims:
-    """Claims of jobs. The schedule is the lease: a claim pushes `due_at`, so a row of a dead worker comes back by itself."""
+    """Claims of jobs. The schedule is the lease: a claim pushes `due_at`, so a dead worker's row comes back."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def due(self, status: Status, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim up to `limit` due jobs in `status`, the longest due first."""
-        if limit <= 0:
+        if limit <= 0 or not self._any_due(status, now):
             return []
         # Materialised, since PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) more than once
         # and then take more than n. SQLite leaves the lock clause out; its transaction is alone anyway.
         picked = (
             sa.select(jobs.c.id)
-            .where(jobs.c.status == status.value, jobs.c.due_at <= now)
+            .where(is_due(status, now))
             .order_by(jobs.c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -39,45 +40,46 @@ class SqlClaims:
             .values(due_at=now + lease_s, claim_token=jobs.c.claim_token + 1, claimed_by=worker, claimed_at=now)
             .returning(*jobs.c)
         )
-        if not self._any_due(status, now):
-            return []
         with self._database.write() as connection:
             return [job_of(row) for row in connection.execute(statement).mappings()]
 
     def _any_due(self, status: Status, now: float) -> bool:
         """Look before asking for the writer's lock: most ticks find nothing."""
         with self._database.read() as connection:
-            due = sa.select(jobs.c.id).where(jobs.c.status == status.value, jobs.c.due_at <= now).limit(1)
-            return connection.scalar(due) is not None
+            return connection.scalar(sa.select(jobs.c.id).where(is_due(status, now)).limit(1)) is not None
 
     def holds(self, job: Job) -> bool:
         """Whether the claim under which this job was read is still the last one and the job has not moved on."""
         with self._database.read() as connection:
-            return connection.scalar(sa.select(jobs.c.id).where(*_held(job))) is not None
+            return connection.scalar(sa.select(jobs.c.id).where(*held(job))) is not None
 
     def extend(self, job: Job, *, until: float) -> bool:
         """Push the `due_at` of a claim that is still held; False where it is not."""
         with self._database.write() as connection:
-            return connection.execute(sa.update(jobs).where(*_held(job)).values(due_at=until)).rowcount == 1
+            return connection.execute(sa.update(jobs).where(*held(job)).values(due_at=until)).rowcount == 1
 
     def release(self, job: Job, *, due_at: float) -> None:
-        """Give a claim back unused; nothing where it is no longer held."""
+        """Give a claim back unused, after which it is held no longer; nothing where it is not held."""
+        given_back = (
+            sa.update(jobs).where(*held(job)).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
+        )
         with self._database.write() as connection:
-            connection.execute(sa.update(jobs).where(*_held(job)).values(due_at=due_at, claimed_by=None))
+            connection.execute(given_back)
 
     def expired_in_queue(self, *, before: float, limit: int) -> Sequence[Job]:
         """Return queued jobs accepted before an instant, oldest first."""
         with self._database.read() as connection:
             rows = connection.execute(
                 sa.select(jobs)
-                .where(jobs.c.status == Status.QUEUED.value, jobs.c.created_at < before)
+                .where(is_status(Status.QUEUED), jobs.c.created_at < before)
                 .order_by(jobs.c.created_at)
                 .limit(limit)
             )
             return [job_of(row) for row in rows.mappings()]
 
 
-def _held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+def held(job: Job) -> tuple[sa.ColumnElement[bool], ...]:
+    """The conditions under which the claim that a job was read with is still the last one."""
     return (
         jobs.c.id == job.id,
         jobs.c.claim_token == job.claim_token,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
-from gateway.db.engine import Database
+from gateway.db.engine import Database, insert
 from gateway.db.tables import api_keys, clients
 from gateway.jobs.errors import NotFound
 from gateway.jobs.job import new_id
@@ -88,7 +88,7 @@ class SqlClients:
             return connection.scalar(sa.select(api_keys.c.id).where(api_keys.c.client == client).limit(1)) is not None
 
     def secret_versions(self, client: str, *, now: float) -> Sequence[int]:
-        """Return the versions of the client's webhook secret that sign now, newest first; two for 24 hours after a rotation."""
+        """Return the versions of the client's webhook secret that sign now, newest first; two for a day after rotating."""
         with self._database.read() as connection:
             row = connection.execute(
                 sa.select(clients.c.secret_version, clients.c.secret_rotated_at).where(clients.c.name == client)
@@ -120,7 +120,9 @@ class SqlClients:
         with self._database.write() as connection:
             ensure_client(connection, client, now)
             spent = float(
-                connection.scalar(sa.select(clients.c.spent_until).where(clients.c.name == client).with_for_update())
+                connection.scalar(
+                    sa.select(clients.c.spent_until).where(clients.c.name == client).with_for_update(key_share=True)
+                )
                 or 0
             )
             upto = max(spent, now) + apart
@@ -137,12 +139,8 @@ def ensure_client(connection: Connection, client: str, now: float) -> None:
     # A newcomer starts at the oldest turn there is, not at 0: it is next, but does not hold all the turns it missed.
     turn = sa.select(sa.func.coalesce(sa.func.min(clients.c.turn), 0)).scalar_subquery()
     row = sa.select(sa.literal(client), turn, sa.literal(now))
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - the two dialects' inserts share a name
-
-        connection.execute(insert(clients).from_select(["name", "turn", "created_at"], row).on_conflict_do_nothing())
-    else:
-        connection.execute(sa.insert(clients).from_select(["name", "turn", "created_at"], row))
+    newcomer = insert(connection, clients).from_select(["name", "turn", "created_at"], row)
+    connection.execute(newcomer.on_conflict_do_nothing())
 
 
 def _digest(secret: str) -> str:

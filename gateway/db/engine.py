@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from gateway.jobs.errors import Unavailable
 
 BUSY_TIMEOUT_S = 5.0
-"""The longest wait for SQLite's one writer; after it the caller is told to come again."""
+"""The longest wait for SQLite's one writer, or for a lock on PostgreSQL; after it the caller is told to come again."""
+
+_STATEMENT_TIMEOUT_S = 30.0
+_IDLE_TIMEOUT_S = 15.0
+"""For how long a process that froze within a transaction may hold its locks. No transaction waits for a network."""
 
 
 class Database:
     """One database, safe from many threads. Nothing is opened before the first use."""
 
-    def __init__(self, url: str, *, synchronous: str = "full", pool_size: int = 16) -> None:
+    def __init__(
+        self, url: str, *, synchronous: str = "full", pool_size: int = 16, busy_timeout_s: float = BUSY_TIMEOUT_S
+    ) -> None:
         self.url = make_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
+        self._busy_timeout_s = busy_timeout_s
         self._writer = threading.Lock()
-        self.engine = _sqlite_engine(self.url, synchronous, pool_size) if self.sqlite else _engine(self.url, pool_size)
+        if self.sqlite:
+            self.engine = _sqlite_engine(self.url, synchronous, pool_size, busy_timeout_s)
+        else:
+            self.engine = _postgres_engine(self.url, pool_size, busy_timeout_s)
 
     @property
     def path(self) -> Path | None:
@@ -41,21 +54,24 @@ class Database:
         a lock of their own, and BEGIN IMMEDIATE is only asked for by one of them.
         """
         if not self.sqlite:
-            with _translated(), self.engine.begin() as connection:
+            with translated(), self.engine.begin() as connection:
                 yield connection
             return
-        if not self._writer.acquire(timeout=BUSY_TIMEOUT_S):
-            raise _busy("The database is busy.")
+        if not self._writer.acquire(timeout=self._busy_timeout_s):
+            raise _unavailable("The database is busy.")
         try:
-            with _translated(), self.engine.execution_options(gateway_write=True).begin() as connection:
+            with translated(), self.engine.execution_options(gateway_write=True).begin() as connection:
                 yield connection
         finally:
             self._writer.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A snapshot to read from; waits for no writer."""
-        with _translated(), self.engine.connect() as connection:
+        """A transaction that only reads, and waits for no writer.
+
+        On SQLite it is one snapshot; on PostgreSQL each statement sees what was committed when it began.
+        """
+        with translated(), self.engine.connect() as connection:
             yield connection
 
     def now(self, connection: Connection | None = None) -> float:
@@ -74,68 +90,104 @@ _SQLITE_NOW = sa.text("SELECT (julianday('now') - 2440587.5) * 86400.0")
 _POSTGRES_NOW = sa.text("SELECT extract(epoch FROM clock_timestamp())::double precision")
 
 
-def _busy(message: str) -> Unavailable:
+def insert(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:
+    """Return an INSERT that knows ON CONFLICT: both engines do, but SQLAlchemy spells it per dialect."""
+    return postgresql.insert(table) if connection.dialect.name == "postgresql" else sqlite.insert(table)
+
+
+def _unavailable(message: str) -> Unavailable:
     return Unavailable(message, code="unavailable")
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
     """Trouble reaching or waiting for the database is `Unavailable`; a wrong statement stays what it is: a bug."""
     try:
         yield
     except PoolTimeoutError as error:
-        raise _busy("The database is busy.") from error
+        raise _unavailable("The database is busy.") from error
     except OperationalError as error:
-        raise _busy(_reason(error)) from error
+        # Deadlocks, lock and statement time-outs, disconnects and shutdowns of PostgreSQL are all in this class.
+        if _is_wrong_statement(error):
+            raise
+        raise _unavailable(_reason(error)) from error
     except DBAPIError as error:
         if error.connection_invalidated:
-            raise _busy("The database connection was lost.") from error
+            raise _unavailable("The database connection was lost.") from error
+        if _is_unmigrated(error):
+            raise _unavailable(_UNMIGRATED) from error
         raise
 
 
-def _reason(error: SQLAlchemyError) -> str:
-    words = str(getattr(error, "orig", error)).lower()
-    if "locked" in words or "busy" in words or "timeout" in words:
+_UNMIGRATED = "The database is not at this program's schema yet."
+
+
+def _is_wrong_statement(error: OperationalError) -> bool:
+    """Whether SQLite, which has one class for everything, means the statement itself."""
+    return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR and not _is_unmigrated(error)
+
+
+def _is_unmigrated(error: DBAPIError) -> bool:
+    if isinstance(error, ProgrammingError):
+        return getattr(error.orig, "sqlstate", None) in {"42P01", "42703"}  # undefined table, undefined column
+    return str(error.orig).startswith(("no such table", "no such column"))
+
+
+def _reason(error: OperationalError) -> str:
+    words = str(error.orig).lower()
+    if _is_unmigrated(error):
+        return _UNMIGRATED
+    if "locked" in words or "busy" in words or "timeout" in words or "deadlock" in words:
         return "The database is busy."
     if "full" in words or "no space" in words:
         return "The database cannot write: its disk is full."
     return "The database cannot be reached."
 
 
-def _engine(url: sa.URL, pool_size: int) -> Engine:
-    # `pool_pre_ping` is left out: it costs a round trip a transaction, and a lost connection is a 503 or the next tick.
+def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engine:
+    # No `pool_pre_ping`: it costs a round trip a transaction. The first statement on a lost connection fails, and with
+    # it SQLAlchemy renews the whole pool, so after a restart there is one 503 or one late tick, not one a connection.
+    timeouts = {
+        "lock_timeout": busy_timeout_s,
+        "statement_timeout": _STATEMENT_TIMEOUT_S,
+        "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_S,
+    }
     return sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=4,
-        pool_timeout=BUSY_TIMEOUT_S,
+        pool_timeout=busy_timeout_s,
         pool_recycle=1800,
         isolation_level="READ COMMITTED",
         connect_args={
             "connect_timeout": 5,
-            "options": "-c lock_timeout=5000 -c idle_in_transaction_session_timeout=60000",
+            # A server that vanished without a word is noticed by these, in well under a minute.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 20_000,
+            "options": " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()),
         },
     )
 
 
-def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int) -> Engine:
+def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s: float) -> Engine:
     engine = sa.create_engine(
         url,
         pool_size=pool_size,
         max_overflow=4,
-        pool_timeout=BUSY_TIMEOUT_S,
-        connect_args={"timeout": BUSY_TIMEOUT_S, "check_same_thread": False},
+        pool_timeout=busy_timeout_s,
+        connect_args={"timeout": busy_timeout_s, "check_same_thread": False},
     )
 
     @event.listens_for(engine, "connect")
-    def configure(connection: object, _record: object) -> None:
+    def configure(connection: sqlite3.Connection, _record: object) -> None:
         # The driver's own implicit BEGIN is deferred, and a deferred transaction that turns to writing gets
         # SQLITE_BUSY at once, without any waiting. So BEGIN is ours.
-        connection.isolation_level = None  # type: ignore[attr-defined]
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        for pragma in ("journal_mode=WAL", f"synchronous={synchronous}", "foreign_keys=ON"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
+        connection.isolation_level = None
+        _set_wal(connection, busy_timeout_s)
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
@@ -143,3 +195,16 @@ def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
 
     return engine
+
+
+def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:
+    """Turn WAL on; on a new file several processes may try at once, and for this SQLite does not wait by itself."""
+    until = time.monotonic() + busy_timeout_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-from sqlalchemy.exc import IntegrityError
 
 from gateway.db.clients import ensure_client
-from gateway.db.engine import Database
+from gateway.db.conditions import is_unfinished
+from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
-from gateway.db.tables import history, idempotency_keys, jobs, objects
-from gateway.jobs.errors import KeyReused, QueueFull
-from gateway.jobs.job import UNFINISHED, Job
+from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
+from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
+from gateway.jobs.job import Job
 from gateway.jobs.ports import Acceptance
 
 _KEPT_S = 24 * 3600.0
@@ -27,7 +27,7 @@ class SqlInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def accept(  # noqa: PLR0913 - each is a fact of the request
+    def accept(
         self,
         job: Job,
         *,
@@ -37,27 +37,19 @@ class SqlInbox:
         max_unfinished: int,
         now: float,
     ) -> Acceptance:
-        """Insert the job, or return the one that an equal request made before. Raises KeyReused, QueueFull, Unavailable."""
-        try:
-            with self._database.write() as connection:
-                ensure_client(connection, job.client, now)
-                earlier = self._earlier(connection, job, request_hash, idempotency_key, now, sdk_retry=sdk_retry)
-                if earlier is not None:
-                    return Acceptance(job=earlier, replayed=True)
-                _check_room(connection, job.client, max_unfinished)
-                _insert(connection, job, request_hash, idempotency_key, now)
-                return Acceptance(job=job, replayed=False)
-        except IntegrityError:
-            # Two equal requests at once: the other one won the race for the key, and its answer is ours too.
-            if idempotency_key is None:
-                raise
-            winner = self.replay(job.client, request_hash=request_hash, idempotency_key=idempotency_key, now=now)
-            if winner is None:
-                raise
-            return Acceptance(job=winner, replayed=True)
+        """Insert the job, or return that of an equal request. Raises KeyReused, QueueFull, Unavailable."""
+        with self._database.write() as connection:
+            ensure_client(connection, job.client, now)
+            _lock_client(connection, job.client)
+            earlier = self._earlier(connection, job, request_hash, idempotency_key, now, sdk_retry=sdk_retry)
+            if earlier is not None:
+                return Acceptance(job=earlier, replayed=True)
+            _check_room(connection, job.client, max_unfinished)
+            _insert(connection, job, request_hash, idempotency_key, now)
+            return Acceptance(job=job, replayed=False)
 
-    def _earlier(  # noqa: PLR0913 - as above
-        self,
+    @staticmethod
+    def _earlier(
         connection: Connection,
         job: Job,
         request_hash: str,
@@ -77,23 +69,18 @@ class SqlInbox:
 
     def forget_keys(self, *, now: float, limit: int) -> int:
         """Drop idempotency keys that are no longer remembered; returns how many."""
-        old = (
-            sa.select(idempotency_keys.c.client, idempotency_keys.c.key)
-            .where(idempotency_keys.c.created_at < now - _KEPT_S)
-            .limit(limit)
-        )
+        old = idempotency_keys.c.created_at < now - _KEPT_S
+        name = sa.tuple_(idempotency_keys.c.client, idempotency_keys.c.key)
         with self._database.read() as connection:
-            rows = connection.execute(old).all()
+            rows = connection.execute(
+                sa.select(idempotency_keys.c.client, idempotency_keys.c.key).where(old).limit(limit)
+            ).all()
         if not rows:
             return 0
         with self._database.write() as connection:
-            for row in rows:
-                connection.execute(
-                    sa.delete(idempotency_keys).where(
-                        idempotency_keys.c.client == row.client, idempotency_keys.c.key == row.key
-                    )
-                )
-        return len(rows)
+            # Still old: one of them may have been used anew meanwhile.
+            done = connection.execute(sa.delete(idempotency_keys).where(name.in_([tuple(row) for row in rows]), old))
+            return int(done.rowcount)
 
 
 def _replayed(connection: Connection, client: str, request_hash: str, key: str, now: float) -> Job | None:
@@ -103,11 +90,7 @@ def _replayed(connection: Connection, client: str, request_hash: str, key: str, 
             *mine
         )
     ).one_or_none()
-    if kept is None:
-        return None
-    if kept.created_at < now - _KEPT_S:
-        if connection.get_execution_options().get("gateway_write") or connection.dialect.name == "postgresql":
-            connection.execute(sa.delete(idempotency_keys).where(*mine))
+    if kept is None or kept.created_at < now - _KEPT_S:
         return None
     if kept.request_hash != request_hash:
         message = "This Idempotency-Key was used with another request within the last 24 hours. Use a new key."
@@ -122,12 +105,12 @@ def _matched_retry(connection: Connection, client: str, request_hash: str, now: 
             jobs.c.client == client,
             jobs.c.request_hash == request_hash,
             jobs.c.created_at >= now - _SDK_RETRY_S,
-            sa.not_(jobs.c.retry_matched),
+            sa.literal_column("NOT jobs.retry_matched", sa.Boolean),
             jobs.c.deleted_at.is_(None),
         )
         .order_by(jobs.c.created_at, jobs.c.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
+        .with_for_update(key_share=True)
     )
     row = connection.execute(oldest).mappings().one_or_none()
     if row is None:
@@ -136,13 +119,21 @@ def _matched_retry(connection: Connection, client: str, request_hash: str, now: 
     return job_of(row)
 
 
+def _lock_client(connection: Connection, client: str) -> None:
+    """Let one request of a client in at a time: what counts its videos or looks for equal ones must see all before it.
+
+    Rows that merely refer to the client (a delivery, say) are not held up by it.
+    """
+    connection.execute(sa.select(clients.c.name).where(clients.c.name == client).with_for_update(key_share=True))
+
+
 def _check_room(connection: Connection, client: str, max_unfinished: int) -> None:
     unfinished = connection.scalar(
-        sa.select(sa.func.count()).where(jobs.c.client == client, jobs.c.status.in_([s.value for s in UNFINISHED]))
+        sa.select(sa.func.count()).select_from(jobs).where(jobs.c.client == client, is_unfinished())
     )
     if int(unfinished or 0) >= max_unfinished:
-        message = f"This client has {unfinished} unfinished videos, and may have {max_unfinished}. Post again when some are done."
-        raise QueueFull(message, code="queue_full")
+        message = f"This client has {unfinished} unfinished videos, and may have {max_unfinished}."
+        raise QueueFull(message + " Post again when some are done.", code="queue_full")
 
 
 def _insert(connection: Connection, job: Job, request_hash: str, idempotency_key: str | None, now: float) -> None:
@@ -153,12 +144,27 @@ def _insert(connection: Connection, job: Job, request_hash: str, idempotency_key
         )
     )
     if idempotency_key is not None:
-        connection.execute(
-            sa.insert(idempotency_keys).values(
-                client=job.client, key=idempotency_key, request_hash=request_hash, job_id=job.id, created_at=now
-            )
-        )
+        _remember(connection, job, request_hash, idempotency_key, now)
     if job.reference and job.reference.object_key:
-        connection.execute(
-            sa.update(objects).where(objects.c.key == job.reference.object_key).values(state="kept", due_at=None)
-        )
+        _keep(connection, job.reference.object_key)
+
+
+def _remember(connection: Connection, job: Job, request_hash: str, key: str, now: float) -> None:
+    """Write the idempotency record; one that is there is older than it is kept."""
+    record = {"request_hash": request_hash, "job_id": job.id, "created_at": now}
+    connection.execute(
+        insert(connection, idempotency_keys)
+        .values(client=job.client, key=key, **record)
+        .on_conflict_do_update(index_elements=["client", "key"], set_=record)
+    )
+
+
+def _keep(connection: Connection, object_key: str) -> None:
+    kept = connection.execute(
+        sa.update(objects)
+        .where(objects.c.key == object_key, objects.c.state == "writing")
+        .values(state="kept", due_at=None)
+    )
+    if kept.rowcount != 1:
+        # The request stood still for so long that the sweep has taken its picture: a job without it would be another.
+        raise Unavailable("The picture was not kept. Send the request again.", code="unavailable")

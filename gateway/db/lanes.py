@@ -9,9 +9,6 @@ from gateway.db.submissions import lock_key
 from gateway.db.tables import upstream_keys
 from gateway.jobs.backoff import PROBE_DELAYS_S, delay
 
-_BURST = 1
-"""Requests that may follow each other at once: with one, no minute holds more than the limit, wherever it begins."""
-
 
 class SqlLanes:
     """The state of upstream keys."""
@@ -20,19 +17,21 @@ class SqlLanes:
         self._database = database
 
     def pause(self, upstream: str, key: str, *, reason: str, answer: str, now: float) -> None:
-        """Stop submitting on a key and set the time of its next probe, further off each time."""
+        """Stop submitting on a key and set the time of its first probe; each probe, when taken, sets that of the next.
+
+        Several submits refused together are one refusal, so a key that is paused already is not put off further.
+        """
+        first = {"paused_at": now, "probe_at": now + delay(PROBE_DELAYS_S, 0), "probes": 1}
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
             connection.execute(
                 sa.update(upstream_keys)
                 .where(*_is(upstream, key))
                 .values(
-                    paused_at=row["paused_at"] if row["paused_at"] is not None else now,
                     pause_reason=reason,
-                    probe_at=now + delay(PROBE_DELAYS_S, row["probes"]),
-                    probes=row["probes"] + 1,
                     last_answer=answer[:500],
                     last_answer_at=now,
+                    **(first if row["paused_at"] is None else {}),
                 )
             )
 
@@ -63,14 +62,17 @@ class SqlLanes:
     def take_requests(self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float) -> int:
         """Take up to `wanted` requests from the key's rate; returns how many may be made now.
 
-        `spent_until` is the instant up to which the rate is used up (the generic cell rate algorithm).
+        No minute holds more than `per_minute`, wherever it begins. `spent_until` is the instant up to which the rate is
+        used up (the generic cell rate algorithm). A second's worth may follow each other at once, so that a tick is no
+        bottleneck, and by as much the rest are further apart.
         """
         if wanted <= 0:
             return 0
-        apart = 60.0 / per_minute
+        burst = max(1, per_minute // 60)
+        apart = 60.0 / (per_minute - burst + 1)
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
-            spent = max(row["spent_until"], now - apart * _BURST)
+            spent = max(row["spent_until"], now - apart * burst)
             granted = min(wanted, int((now - spent) / apart + 1e-9))
             if granted:
                 connection.execute(

@@ -1,4 +1,4 @@
-"""The ledger of objects: each is written down before its first byte, so what no job names is known without a listing."""
+"""The ledger of objects: each is noted before its first byte, so what no job names is known without a listing."""
 
 from __future__ import annotations
 
@@ -33,9 +33,13 @@ class SqlLedger:
             return connection.execute(sa.update(objects).where(*mine).values(due_at=until)).rowcount == 1
 
     def discard(self, key: str, *, now: float) -> None:
-        """The try is lost: sweep it."""
+        """The try is lost: sweep it. What a job names already is left alone.
+
+        A commit can succeed although its answer is lost; whoever then believes to have lost must not remove the video.
+        """
+        lost = sa.update(objects).where(objects.c.key == key, objects.c.state == "writing")
         with self._database.write() as connection:
-            discard(connection, key, now)
+            connection.execute(lost.values(state="garbage", due_at=now))
 
     def leftovers(self, *, limit: int, lease_s: float, now: float) -> Sequence[Leftover]:
         """Claim objects to be removed. From here on no writer can keep them any more."""
@@ -63,7 +67,8 @@ class SqlLedger:
 
     def swept(self, leftover: Leftover, *, now: float) -> None:
         """It was removed; looked at once more later, since an upload under way may land after its removal."""
-        mine = objects.c.key == leftover.key
+        # Handed in again meanwhile, it is due two more looks.
+        mine = sa.and_(objects.c.key == leftover.key, objects.c.state == "garbage", objects.c.sweeps == leftover.sweeps)
         with self._database.write() as connection:
             if leftover.sweeps:
                 connection.execute(sa.delete(objects).where(mine))
@@ -72,16 +77,23 @@ class SqlLedger:
 
     def retire(self, *, before: float, limit: int, now: float) -> int:
         """Hand the objects of videos that finished before an instant to the sweep and forget their prompts."""
-        old = (jobs.c.finished_at < before, jobs.c.removed_at.is_(None))
+        old = (jobs.c.finished_at < before, jobs.c.finished_at.is_not(None), jobs.c.removed_at.is_(None))
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(jobs.c.id).where(*old).limit(1)) is None:
+                return 0
         with self._database.write() as connection:
             rows = connection.execute(
-                sa.select(jobs.c.id, jobs.c.object_key).where(*old).order_by(jobs.c.finished_at).limit(limit)
+                sa.select(jobs.c.id, jobs.c.object_key)
+                .where(*old)
+                .order_by(jobs.c.finished_at)
+                .limit(limit)
+                .with_for_update(skip_locked=True)
             ).all()
             for row in rows:
                 connection.execute(
                     sa.update(jobs)
                     .where(jobs.c.id == row.id)
-                    .values(removed_at=now, prompt=None, version=jobs.c.version + 1)
+                    .values(removed_at=now, prompt=None, reference=None, version=jobs.c.version + 1)
                 )
                 if row.object_key is not None:
                     discard(connection, row.object_key, now)

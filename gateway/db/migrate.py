@@ -17,9 +17,12 @@ _FOLDER = Path(__file__).with_name("migrations")
 
 
 def migrate(database: Database) -> tuple[str | None, str]:
-    """Bring the schema to the newest revision; returns the revisions before and after. Two at once wait for each other."""
+    """Bring the schema to the newest revision; returns the revisions before and after. Two at once take turns."""
     with database.write() as connection:
         if not database.sqlite:
+            # The limits of a request are not those of a migration, nor of waiting for one.
+            connection.exec_driver_sql("SET LOCAL lock_timeout = '60s'")
+            connection.exec_driver_sql("SET LOCAL statement_timeout = 0")
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7405871430)")
         before = current_revision(connection)
         config = _config()

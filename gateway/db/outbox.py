@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from gateway.db.breakers import is_closed, receiver_answered, receiver_failed, same_receiver
+from gateway.db.conditions import is_pending
 from gateway.db.engine import Database
 from gateway.db.queries import delivery_records
 from gateway.db.tables import attempts, deliveries, jobs, receivers
 from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord
+from gateway.webhooks.schedule import OPENS_AFTER
 
-_SCAN = 50
-"""Candidates looked at for each delivery wanted: with many receivers due, a few rows of each are enough."""
+_CLAIMING = 7405871431
+"""The advisory lock of whoever claims deliveries on PostgreSQL, beside that of the migrations."""
 
 
 class SqlOutbox:
@@ -24,39 +28,25 @@ class SqlOutbox:
         self._database = database
 
     def due(self, *, worker: str, limit: int, per_receiver: int, lease_s: float, now: float) -> Sequence[Delivery]:
-        """Claim due deliveries, at most `per_receiver` for one receiver and none behind an open breaker."""
+        """Claim due deliveries, at most `per_receiver` for one receiver and none behind an open breaker.
+
+        Receivers take turns: one whose every attempt times out gets no second one before another has had its first.
+        """
         if limit <= 0 or not self._any_due(now):
             return []
         with self._database.write() as connection:
-            picked = _candidates(connection, limit, per_receiver, now)
-            if not picked:
-                return []
-            locked = (
-                sa.select(deliveries.c.id)
-                .where(deliveries.c.id.in_(picked), deliveries.c.status == "pending", deliveries.c.due_at <= now)
-                .with_for_update(skip_locked=True)
-                .cte("picked")
-                .prefix_with("MATERIALIZED", dialect="postgresql")
-            )
-            connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id.in_(sa.select(locked.c.id)))
-                .values(due_at=now + lease_s, claim_token=deliveries.c.claim_token + 1, claimed_by=worker)
-            )
-            mine = (
-                deliveries.c.id.in_(picked),
-                deliveries.c.claimed_by == worker,
-                deliveries.c.due_at == now + lease_s,
-            )
-            rows = connection.execute(
-                sa.select(deliveries, jobs.c.object_key, jobs.c.removed_at)
-                .join(jobs, jobs.c.id == deliveries.c.job_id)
-                .where(*mine)
-            )
-            return [_delivery_of(row) for row in rows.mappings()]
+            if not self._database.sqlite:
+                # Two workers that count at once would each grant a receiver its last place.
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMING)))
+            picked = [
+                delivery_id
+                for share in _shares(_with_room(connection, limit, per_receiver, now), limit)
+                for delivery_id in _earliest(connection, share, now)
+            ]
+            return _claim(connection, picked, worker, now + lease_s) if picked else []
 
     def _any_due(self, now: float) -> bool:
-        due = sa.select(deliveries.c.id).where(deliveries.c.status == "pending", deliveries.c.due_at <= now).limit(1)
+        due = sa.select(deliveries.c.id).select_from(_with_breakers()).where(*_ready(now)).limit(1)
         with self._database.read() as connection:
             return connection.scalar(due) is not None
 
@@ -80,8 +70,8 @@ class SqlOutbox:
         """A 2xx: done, and the receiver is well."""
         with self._database.write() as connection:
             _finish_attempt(connection, delivery, result, "delivered", now)
+            receiver_answered(connection, delivery, now)
             _settle(connection, delivery, status="delivered", due_at=None)
-            _receiver_answered(connection, delivery, now)
 
     def failed(
         self, delivery: Delivery, result: AttemptResult, *, due_at: float | None, held_until: float | None, now: float
@@ -89,30 +79,36 @@ class SqlOutbox:
         """No 2xx: again at `due_at`, or exhausted where None. `held_until` opens the receiver's breaker."""
         with self._database.write() as connection:
             _finish_attempt(connection, delivery, result, "failed", now)
-            status = "exhausted" if due_at is None else "pending"
-            _settle(connection, delivery, status=status, due_at=due_at, tries=delivery.tries + 1)
-            _receiver_failed(connection, delivery, held_until)
+            open_until = receiver_failed(connection, delivery, held_until)
+            if due_at is None:
+                _settle(connection, delivery, status="exhausted", due_at=None, tries=delivery.tries + 1)
+            else:
+                due_at = max(due_at, open_until or 0.0)
+                _settle(connection, delivery, status="pending", due_at=due_at, tries=delivery.tries + 1)
 
     def disabled(self, delivery: Delivery, result: AttemptResult, *, now: float) -> None:
         """The receiver said 410: no more attempts. That was an answer, so the receiver itself is well."""
         with self._database.write() as connection:
             _finish_attempt(connection, delivery, result, "disabled", now)
+            receiver_answered(connection, delivery, now)
             _settle(connection, delivery, status="disabled", due_at=None)
-            _receiver_answered(connection, delivery, now)
 
     def receiver_failures(self, delivery: Delivery) -> int:
         """Return how often this receiver failed in a row."""
         with self._database.read() as connection:
-            return int(connection.scalar(sa.select(receivers.c.failures).where(*_receiver(delivery))) or 0)
+            return int(connection.scalar(sa.select(receivers.c.failures).where(*same_receiver(delivery))) or 0)
 
     def redeliver(self, delivery_id: str, *, client: str, now: float) -> DeliveryRecord:
         """Make a delivery due at once, with its schedule from the start. Raises NotFound, or Conflict."""
         with self._database.write() as connection:
-            mine = (deliveries.c.id == delivery_id, deliveries.c.client == client, jobs.c.deleted_at.is_(None))
+            # The job's row is locked as deleting it does: a deleted video must not get a pending delivery back.
             found = (
-                sa.select(deliveries.c.id, jobs.c.deleted_at).join(jobs, jobs.c.id == deliveries.c.job_id).where(*mine)
+                sa.select(deliveries.c.id)
+                .join(jobs, jobs.c.id == deliveries.c.job_id)
+                .where(deliveries.c.id == delivery_id, deliveries.c.client == client, jobs.c.deleted_at.is_(None))
+                .with_for_update(of=jobs, key_share=True)
             )
-            if connection.execute(found).one_or_none() is None:
+            if connection.scalar(found) is None:
                 raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
             # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
             free = sa.or_(
@@ -121,62 +117,99 @@ class SqlOutbox:
             again = connection.execute(
                 sa.update(deliveries)
                 .where(deliveries.c.id == delivery_id, free)
-                .values(status="pending", due_at=now, tries=0, claimed_by=None)
+                .values(
+                    status="pending", due_at=now, tries=0, claimed_by=None, claim_token=deliveries.c.claim_token + 1
+                )
             )
             if again.rowcount != 1:
                 raise Conflict("An attempt at this delivery is under way.", code="delivery_in_progress")
             return delivery_records(connection, deliveries.c.id == delivery_id)[0]
 
 
-def _candidates(connection: Connection, limit: int, per_receiver: int, now: float) -> Sequence[str]:
-    """Return ids to try: the earliest of each receiver, a single one where it failed last time.
+class _Share(NamedTuple):
+    client: str
+    receiver: str
+    places: int
 
-    Counting a receiver's attempts under way keeps the bound over all workers: a claimed row has its lease before it.
-    """
+
+def _with_breakers() -> sa.FromClause:
     same = (receivers.c.client == deliveries.c.client, receivers.c.receiver == deliveries.c.receiver)
-    rank = sa.func.row_number().over(
-        partition_by=(deliveries.c.client, deliveries.c.receiver), order_by=deliveries.c.due_at
-    )
-    under_way = deliveries.alias("under_way")
-    busy = (
-        sa.select(sa.func.count())
-        .where(
-            under_way.c.status == "pending",
-            under_way.c.claimed_by.is_not(None),
-            under_way.c.due_at > now,
-            under_way.c.client == deliveries.c.client,
-            under_way.c.receiver == deliveries.c.receiver,
-        )
-        .correlate(deliveries)
-        .scalar_subquery()
-    )
-    failures = sa.func.coalesce(receivers.c.failures, 0)
-    earliest = (
-        sa.select(
-            deliveries.c.id, deliveries.c.due_at, failures.label("failures"), rank.label("rank"), busy.label("busy")
-        )
-        .select_from(deliveries.outerjoin(receivers, sa.and_(*same)))
-        .where(
-            deliveries.c.status == "pending",
-            deliveries.c.due_at <= now,
-            sa.or_(receivers.c.open_until.is_(None), receivers.c.open_until <= now),
-        )
-        .order_by(deliveries.c.due_at)
-        .limit(limit * _SCAN)
+    return deliveries.outerjoin(receivers, sa.and_(*same))
+
+
+def _ready(now: float) -> tuple[sa.ColumnElement[bool], ...]:
+    return (is_pending(), deliveries.c.due_at <= now, is_closed(now))
+
+
+def _with_room(connection: Connection, limit: int, per_receiver: int, now: float) -> Sequence[_Share]:
+    """Return the receivers that have something due and may be tried, and how many attempts each may get.
+
+    The least busy and longest due come first. Attempts under way count, whichever worker makes them: a claimed row has
+    its lease before it. A receiver whose breaker has opened is tried with a single one.
+    """
+    other = deliveries.alias("under_way")
+    under_way = (
+        sa.select(other.c.client, other.c.receiver, sa.func.count().label("attempts"))
+        .where(other.c.claimed_by.is_not(None), other.c.status == "pending", other.c.due_at > now)
+        .group_by(other.c.client, other.c.receiver)
         .subquery()
     )
-    allowed = sa.case((earliest.c.failures >= BREAKER_FAILURES, 1), else_=per_receiver)
-    wanted = (
-        sa.select(earliest.c.id)
-        .where(earliest.c.rank + earliest.c.busy <= allowed)
-        .order_by(earliest.c.due_at)
+    busy = sa.func.coalesce(under_way.c.attempts, 0)
+    allowed = sa.case((sa.func.coalesce(receivers.c.failures, 0) >= OPENS_AFTER, 1), else_=per_receiver)
+    due = sa.func.count()
+    mine = (under_way.c.client == deliveries.c.client, under_way.c.receiver == deliveries.c.receiver)
+    statement = (
+        sa.select(deliveries.c.client, deliveries.c.receiver, (allowed - busy).label("room"), due.label("due"))
+        .select_from(_with_breakers().outerjoin(under_way, sa.and_(*mine)))
+        .where(*_ready(now), allowed > busy)
+        .group_by(deliveries.c.client, deliveries.c.receiver, receivers.c.failures, under_way.c.attempts)
+        .order_by(busy, sa.func.min(deliveries.c.due_at))
         .limit(limit)
     )
-    return list(connection.scalars(wanted))
+    return [_Share(row.client, row.receiver, min(row.room, row.due)) for row in connection.execute(statement)]
 
 
-BREAKER_FAILURES = 10
-"""Failures in a row after which a receiver is tried with a single delivery at a time."""
+def _shares(candidates: Sequence[_Share], limit: int) -> Sequence[_Share]:
+    """Deal `limit` places out, one each round."""
+    dealt = [0] * len(candidates)
+    while sum(dealt) < limit:
+        open_ones = [place for place, share in enumerate(candidates) if dealt[place] < share.places]
+        if not open_ones:
+            break
+        for place in open_ones[: limit - sum(dealt)]:
+            dealt[place] += 1
+    return [share._replace(places=places) for share, places in zip(candidates, dealt, strict=True) if places]
+
+
+def _earliest(connection: Connection, share: _Share, now: float) -> Sequence[str]:
+    statement = (
+        sa.select(deliveries.c.id)
+        .where(
+            is_pending(),
+            deliveries.c.client == share.client,
+            deliveries.c.receiver == share.receiver,
+            deliveries.c.due_at <= now,
+        )
+        .order_by(deliveries.c.due_at, deliveries.c.id)
+        .limit(share.places)
+        .with_for_update(skip_locked=True)
+    )
+    return connection.scalars(statement).all()
+
+
+def _claim(connection: Connection, ids: Sequence[str], worker: str, until: float) -> Sequence[Delivery]:
+    claimed = (
+        sa.update(deliveries)
+        .where(deliveries.c.id.in_(ids))
+        .values(due_at=until, claim_token=deliveries.c.claim_token + 1, claimed_by=worker)
+        .returning(*deliveries.c)
+    )
+    rows = {row["id"]: row for row in connection.execute(claimed).mappings()}
+    stored = sa.select(jobs.c.id, jobs.c.object_key).where(
+        jobs.c.id.in_({row["job_id"] for row in rows.values()}), jobs.c.removed_at.is_(None)
+    )
+    keys = {row.id: row.object_key for row in connection.execute(stored)}
+    return [_delivery_of(rows[delivery_id], keys.get(rows[delivery_id]["job_id"])) for delivery_id in ids]
 
 
 def _held(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
@@ -185,10 +218,6 @@ def _held(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
         deliveries.c.claim_token == delivery.claim_token,
         deliveries.c.status == "pending",
     )
-
-
-def _receiver(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
-    return (receivers.c.client == delivery.client, receivers.c.receiver == delivery.receiver)
 
 
 def _finish_attempt(
@@ -208,63 +237,9 @@ def _settle(connection: Connection, delivery: Delivery, **values: object) -> Non
     connection.execute(sa.update(deliveries).where(*_held(delivery)).values(claimed_by=None, **values))
 
 
-def _receiver_answered(connection: Connection, delivery: Delivery, now: float) -> None:
-    """Close the breaker: what was held behind it is due again at once."""
-    row = connection.execute(
-        sa.delete(receivers).where(*_receiver(delivery)).returning(receivers.c.open_until)
-    ).one_or_none()
-    if row is not None and row.open_until is not None:
-        connection.execute(
-            sa.update(deliveries)
-            .where(*_pending_of(delivery), deliveries.c.due_at <= row.open_until, deliveries.c.claimed_by.is_(None))
-            .values(due_at=now)
-        )
-
-
-def _receiver_failed(connection: Connection, delivery: Delivery, held_until: float | None) -> None:
-    updated = connection.execute(
-        sa.update(receivers)
-        .where(*_receiver(delivery))
-        .values(failures=receivers.c.failures + 1, open_until=held_until)
-    )
-    if updated.rowcount == 0:
-        connection.execute(
-            sa.insert(receivers).values(
-                client=delivery.client, receiver=delivery.receiver, failures=1, open_until=held_until
-            )
-        )
-    if held_until is not None:
-        # In one statement, so that a thousand deliveries behind a dead receiver are out of every batch at once.
-        connection.execute(
-            sa.update(deliveries)
-            .where(*_pending_of(delivery), deliveries.c.due_at < held_until, deliveries.c.claimed_by.is_(None))
-            .values(due_at=held_until)
-        )
-
-
-def _pending_of(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        deliveries.c.status == "pending",
-        deliveries.c.client == delivery.client,
-        deliveries.c.receiver == delivery.receiver,
-    )
-
-
-def _delivery_of(row: RowMapping) -> Delivery:
+def _delivery_of(row: RowMapping, stored_key: str | None) -> Delivery:
     names = (
-        "id",
-        "event_id",
-        "type",
-        "client",
-        "job_id",
-        "url",
-        "receiver",
-        "created_at",
-        "facts",
-        "attempts",
-        "tries",
+        "id", "event_id", "type", "client", "job_id", "url", "receiver", "created_at", "facts", "attempts", "tries",
         "claim_token",
-    )
-    return Delivery(
-        **{name: row[name] for name in names}, stored_key=row["object_key"] if row["removed_at"] is None else None
-    )
+    )  # fmt: skip
+    return Delivery(**{name: row[name] for name in names}, stored_key=stored_key)

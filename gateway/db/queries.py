@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import statistics
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
-from sqlalchemy.exc import SQLAlchemyError
 
+from gateway.db.conditions import is_pending, is_status, is_unfinished
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
@@ -39,11 +42,9 @@ class SqlQueries:
     def jobs(self, client: str, wanted: VideoFilter) -> tuple[Sequence[Job], bool]:
         """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
         with self._database.read() as connection:
-            statement = _listing(client, wanted)
+            statement = _listing(client, wanted, sqlite=self._database.sqlite)
             if wanted.after is not None:
-                last = _job(connection, wanted.after, client)
-                place = sa.tuple_(jobs.c.created_at, jobs.c.id)
-                there = sa.tuple_(sa.literal(last.created_at), sa.literal(last.id))
+                place, there = sa.tuple_(jobs.c.created_at, jobs.c.id), _place_of(connection, wanted.after, client)
                 statement = statement.where(place < there if wanted.newest_first else place > there)
             rows = [job_of(row) for row in connection.execute(statement.limit(wanted.limit + 1)).mappings()]
         return rows[: wanted.limit], len(rows) > wanted.limit
@@ -52,7 +53,7 @@ class SqlQueries:
         """Return what happened to a job, in order: history and delivery attempts."""
         with self._database.read() as connection:
             changes = connection.execute(sa.select(history).where(history.c.job_id == job_id).order_by(history.c.id))
-            told = [_event_of(row) for row in changes.mappings()]
+            told = _in_order([_event_of(row) for row in changes.mappings()])
             tries = connection.execute(
                 sa.select(attempts, deliveries.c.type)
                 .join(deliveries, deliveries.c.id == attempts.c.delivery_id)
@@ -69,10 +70,14 @@ class SqlQueries:
 
     def queue_position(self, job: Job) -> int:
         """Return 1 for the queued job of its model that was accepted first."""
-        before = sa.select(sa.func.count()).where(
-            jobs.c.status == Status.QUEUED.value,
-            jobs.c.model == job.model,
-            sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.literal(job.created_at), sa.literal(job.id)),
+        place, there = (
+            sa.tuple_(jobs.c.created_at, jobs.c.id),
+            sa.tuple_(sa.literal(job.created_at), sa.literal(job.id)),
+        )
+        before = (
+            sa.select(sa.func.count())
+            .select_from(jobs)
+            .where(is_status(Status.QUEUED), jobs.c.model == job.model, place < there)
         )
         with self._database.read() as connection:
             return int(connection.scalar(before) or 0) + 1
@@ -85,7 +90,7 @@ class SqlQueries:
                 jobs.c.model == model,
                 jobs.c.size == size,
                 jobs.c.seconds == seconds,
-                jobs.c.status == Status.COMPLETED.value,
+                is_status(Status.COMPLETED),
             )
             .order_by(jobs.c.finished_at.desc())
             .limit(_DURATIONS_LOOKED_AT)
@@ -126,18 +131,14 @@ class SqlQueries:
 
     def lateness(self, now: float) -> Mapping[str, float]:
         """Return by unfinished status how many seconds past its due time the job is that waits longest; 0 for none."""
-        earliest = (
-            sa.select(jobs.c.status, sa.func.min(jobs.c.due_at))
-            .where(jobs.c.status.in_([status.value for status in UNFINISHED]))
-            .group_by(jobs.c.status)
-        )
+        earliest = sa.select(jobs.c.status, sa.func.min(jobs.c.due_at)).where(is_unfinished()).group_by(jobs.c.status)
         with self._database.read() as connection:
             due = {row[0]: float(row[1]) for row in connection.execute(earliest)}
         return {status.value: max(0.0, now - due.get(status.value, now)) for status in Status if status in UNFINISHED}
 
     def deliveries_due(self, now: float) -> tuple[int, float | None]:
         """Return how many deliveries are pending, and how late the one due first is; None where none is late."""
-        pending = sa.select(sa.func.count(), sa.func.min(deliveries.c.due_at)).where(deliveries.c.status == "pending")
+        pending = sa.select(sa.func.count(), sa.func.min(deliveries.c.due_at)).where(is_pending())
         with self._database.read() as connection:
             count, earliest = connection.execute(pending).one()
         return int(count), max(0.0, now - earliest) if earliest is not None else None
@@ -158,7 +159,15 @@ def _job(connection: Connection, job_id: str, client: str | None) -> Job:
     return job_of(row)
 
 
-def _listing(client: str, wanted: VideoFilter) -> sa.Select[tuple[object, ...]]:
+def _place_of(connection: Connection, job_id: str, client: str) -> sa.ColumnElement[Any]:
+    """Return where a job stands in its client's list; a deleted one too, for whoever deletes page by page."""
+    created_at = connection.scalar(sa.select(jobs.c.created_at).where(jobs.c.id == job_id, jobs.c.client == client))
+    if created_at is None:
+        raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="after")
+    return sa.tuple_(sa.literal(created_at), sa.literal(job_id))
+
+
+def _listing(client: str, wanted: VideoFilter, *, sqlite: bool) -> sa.Select[tuple[object, ...]]:
     statement = sa.select(jobs).where(jobs.c.client == client, jobs.c.deleted_at.is_(None))
     if wanted.status is not None:
         statement = statement.where(
@@ -167,10 +176,18 @@ def _listing(client: str, wanted: VideoFilter) -> sa.Select[tuple[object, ...]]:
     if wanted.model is not None:
         statement = statement.where(jobs.c.model == wanted.model)
     for key, value in wanted.metadata.items():
-        statement = statement.where(jobs.c.metadata[key].as_string() == value)
+        statement = statement.where(_has(key, value, sqlite=sqlite))
     if wanted.newest_first:
         return statement.order_by(jobs.c.created_at.desc(), jobs.c.id.desc())
     return statement.order_by(jobs.c.created_at, jobs.c.id)
+
+
+def _has(key: str, value: str, *, sqlite: bool) -> sa.ColumnElement[bool]:
+    """The condition that a job's metadata holds a pair. No JSON path: a key may hold what means something in one."""
+    if not sqlite:
+        return jobs.c.metadata.op("->>", return_type=sa.Text)(sa.literal(key, sa.Text)) == value
+    pair = sa.func.json_each(jobs.c.metadata).table_valued("key", "value")
+    return sa.exists().select_from(pair).where(pair.c.key == key, pair.c.value == value)
 
 
 def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> Sequence[DeliveryRecord]:
@@ -201,6 +218,12 @@ def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> S
 
 
 _ATTEMPT = ("number", "started_at", "finished_at", "outcome", "status", "latency_ms", "answer", "error")
+
+
+def _in_order(changes: Sequence[Event]) -> list[Event]:
+    """Return the changes with times that never fall, also where the database's clock was set back between two."""
+    latest = itertools.accumulate((change.at for change in changes), max)
+    return [replace(change, at=at) for change, at in zip(changes, latest, strict=True)]
 
 
 def _attempt_of(row: RowMapping) -> Attempt:

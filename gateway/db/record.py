@@ -8,6 +8,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.db.conditions import is_pending
 from gateway.db.engine import Database
 from gateway.db.rows import changes_of, job_of
 from gateway.db.tables import deliveries, history, jobs, objects, receivers, submissions
@@ -17,9 +18,6 @@ from gateway.jobs.lifecycle import Transition, cancel
 from gateway.webhooks import events
 from gateway.webhooks.targets import receiver_of
 
-_READS_AGAIN = 8
-"""How often cancelling reads again; each time somebody else must have moved the job, and it has few moves."""
-
 
 def write_transition(connection: Connection, transition: Transition) -> Job:
     """Write a transition inside a transaction that does more; `SqlRecorder.record` is the usual way.
@@ -27,10 +25,12 @@ def write_transition(connection: Connection, transition: Transition) -> Job:
     Raises StaleJob, and then nothing of the transaction may be kept.
     """
     before, after = transition.before, transition.after
+    changes = changes_of(before, after)
+    if transition.moved:
+        # Whoever claimed the row since it was read, without changing it, holds it no longer: its step is over.
+        changes |= {"due_at": after.due_at, "claimed_by": after.claimed_by}
     written = connection.execute(
-        sa.update(jobs)
-        .where(jobs.c.id == before.id, jobs.c.version == before.version)
-        .values(**changes_of(before, after))
+        sa.update(jobs).where(jobs.c.id == before.id, jobs.c.version == before.version).values(**changes)
     )
     if written.rowcount != 1:
         raise StaleJob(before.id)
@@ -81,12 +81,17 @@ def _write_delivery(connection: Connection, transition: Transition) -> None:
 
 def _settle_submission(connection: Connection, transition: Transition) -> None:
     """Free the slot where the upstream is done; else, of a job that is final, hand it to the clean-up."""
-    if not (transition.frees_slot or transition.after.final):
+    job = transition.after
+    if transition.moved and job.status is Status.RENDERING:
+        # An answer that seemed to come too late came in time after all.
+        wanted = (submissions.c.job_id == job.id, submissions.c.upstream_job_id == job.upstream_job_id)
+        connection.execute(sa.update(submissions).where(*wanted).values(due_at=None))
+    if not (transition.frees_slot or job.final):
         return
     values: dict[str, Any] = {"slot_released_at" if transition.frees_slot else "due_at": transition.at}
     connection.execute(
         sa.update(submissions)
-        .where(submissions.c.job_id == transition.after.id, submissions.c.slot_released_at.is_(None))
+        .where(submissions.c.job_id == job.id, submissions.c.slot_released_at.is_(None))
         .values(**values)
     )
 
@@ -126,14 +131,9 @@ class SqlRecorder:
             return write_transition(connection, transition)
 
     def cancel(self, job_id: str, *, client: str, now: float) -> Job:
-        """Cancel a job, reading again where it moved meanwhile. Raises NotFound, or Conflict where it is final otherwise."""
-        for _ in range(_READS_AGAIN):
-            try:
-                with self._database.write() as connection:
-                    return _cancel(connection, _owned(connection, job_id, client), now)
-            except StaleJob:
-                continue
-        raise Conflict("The video is changing too fast to be cancelled; try again.", code="conflict")
+        """Cancel a job, whatever it does now. Raises NotFound, or Conflict where it is final otherwise."""
+        with self._database.write() as connection:
+            return _cancel(connection, _owned(connection, job_id, client), now)
 
     def erase(self, job_id: str, *, client: str, now: float) -> None:
         """Delete a job: cancel it if unfinished, give up its deliveries, hand its objects to the sweep."""
@@ -146,11 +146,11 @@ class SqlRecorder:
 
 
 def _owned(connection: Connection, job_id: str, client: str) -> Job:
-    # Locked: on PostgreSQL a worker's transition in between would make this one stale for nothing.
+    # Locked, so that nobody can move it before this transaction does. Not against foreign keys: those may refer to it.
     found = connection.execute(
         sa.select(jobs)
         .where(jobs.c.id == job_id, jobs.c.client == client, jobs.c.deleted_at.is_(None))
-        .with_for_update()
+        .with_for_update(key_share=True)
     ).mappings()
     row = found.one_or_none()
     if row is None:
@@ -170,12 +170,12 @@ def _erase(connection: Connection, job: Job, now: float) -> None:
     connection.execute(
         sa.update(jobs)
         .where(jobs.c.id == job.id)
-        .values(deleted_at=now, removed_at=now, prompt=None, version=jobs.c.version + 1)
+        .values(deleted_at=now, removed_at=now, prompt=None, reference=None, version=jobs.c.version + 1)
     )
     connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.job_id == job.id, deliveries.c.status == "pending")
-        .values(status="disabled", due_at=None)
+        .where(deliveries.c.job_id == job.id, is_pending())
+        .values(status="disabled", due_at=None, claimed_by=None)
     )
     if job.stored:
         discard(connection, job.stored.object_key, now)

@@ -8,12 +8,16 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 from sqlalchemy.exc import IntegrityError
 
-from gateway.db.engine import Database
+from gateway.db.claims import held
+from gateway.db.conditions import is_status, is_unfinished
+from gateway.db.engine import Database, insert
 from gateway.db.record import write_transition
-from gateway.db.rows import job_of
-from gateway.db.tables import clients, jobs, submissions, upstream_keys
+from gateway.db.tables import jobs, submissions, upstream_keys
+from gateway.db.turns import take_fairly, waiting
 from gateway.jobs import lifecycle
-from gateway.jobs.job import FINAL, Job, Status, new_id
+from gateway.jobs.backoff import PROBE_DELAYS_S, delay
+from gateway.jobs.errors import StaleJob
+from gateway.jobs.job import Job, Status, new_id
 from gateway.jobs.ports import Lane, Submission
 
 _NEIGHBOURHOOD_S = 3600.0
@@ -34,24 +38,21 @@ class SqlSubmissions:
             state = _lock_lane(connection, lane)
             room = min(limit, lane.max_concurrent - _used(connection, lane) - _preparing(connection, lane, now))
             if state["paused_at"] is not None:
-                # A refused key is probed by one real submit at a time, and only when its time has come.
-                room = min(room, 1) if state["probe_at"] <= now and _preparing(connection, lane, now) == 0 else 0
-            taken: list[Job] = []
-            while len(taken) < room:
-                job = _next_in_turn(connection, lane, now)
-                if job is None:
-                    break
-                taken.append(_take(connection, job, lane, worker, now + lease_s, now))
+                # A refused key is probed by one real submit, and only when its time has come.
+                room = min(room, 1 if state["probe_at"] <= now else 0)
+            taken = take_fairly(connection, lane, room, worker=worker, until=now + lease_s, now=now)
+            if taken and state["paused_at"] is not None:
+                _next_probe(connection, state, now)
             return taken
 
     def _any_queued(self, lane: Lane, now: float) -> bool:
         with self._database.read() as connection:
-            return connection.scalar(sa.select(jobs.c.id).where(*_waiting(lane, now)).limit(1)) is not None
+            return connection.scalar(sa.select(jobs.c.id).where(*waiting(lane, now)).limit(1)) is not None
 
     def begin(
         self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float
     ) -> tuple[Job, Submission] | None:
-        """Commit the intent: slots counted under the key's lock, `submitting` and the submission's row in one transaction.
+        """Commit the intent: slots counted under the key's lock, `submitting` and the submission in one transaction.
 
         None where there is no room, or an unresolved submission of the same fingerprint. Raises StaleJob.
         """
@@ -60,56 +61,75 @@ class SqlSubmissions:
             started_at=now, closed_at=None, outcome="unknown", upstream_job_id=None, slot_released_at=None,
             walked_at=None, claim_token=0, cancel_sent=False,
         )  # fmt: skip
-        try:
-            with self._database.write() as connection:
-                _lock_lane(connection, lane)
-                if _used(connection, lane) >= lane.max_concurrent:
-                    return None
-                connection.execute(sa.insert(submissions).values(_intent(submission, lane)))
-                moved = lifecycle.submit(job, upstream=lane.upstream, key=lane.key, due_at=due_at, at=now)
-                return write_transition(connection, moved), submission
-        except IntegrityError:
-            return None
+        with self._database.write() as connection:
+            _lock_lane(connection, lane)
+            mine = sa.select(jobs.c.id).where(*held(job)).with_for_update(key_share=True)
+            if connection.scalar(mine) is None:
+                raise StaleJob(job.id)
+            if _used(connection, lane) >= lane.max_concurrent or _has_twin(connection, lane, fingerprint):
+                return None
+            connection.execute(sa.insert(submissions).values(_intent(submission, lane)))
+            moved = lifecycle.submit(job, upstream=lane.upstream, key=lane.key, due_at=due_at, at=now)
+            return write_transition(connection, moved), submission
 
     def accepted(self, submission: Submission, *, upstream_job_id: str, now: float) -> None:
-        """Write down what the upstream accepted, whatever became of the job meanwhile."""
-        with self._database.write() as connection:
-            status = connection.scalar(sa.select(jobs.c.status).where(jobs.c.id == submission.job_id))
-            abandoned = Status(status) in FINAL
-            connection.execute(
-                sa.update(submissions)
-                .where(submissions.c.id == submission.id)
-                .values(
-                    outcome="accepted", upstream_job_id=upstream_job_id, closed_at=now,
-                    due_at=now if abandoned else None,
-                )
-            )  # fmt: skip
+        """Write down what the upstream accepted, whatever became of the job meanwhile.
+
+        Where the slot was given away already, the answer came too late for the job: the slot is taken again and the
+        video is handed to the clean-up. Raises StaleJob where the id belongs to another submission.
+        """
+        # `due_at` stays as it is: a cancel that came first has set it, and one that comes later will.
+        too_late = submissions.c.slot_released_at.is_not(None)
+        written = (
+            sa.update(submissions)
+            .where(submissions.c.id == submission.id, submissions.c.outcome != "accepted")
+            .values(
+                outcome="accepted",
+                upstream_job_id=upstream_job_id,
+                closed_at=now,
+                slot_released_at=None,
+                due_at=sa.case((too_late, now), else_=submissions.c.due_at),
+            )
+        )
+        try:
+            with self._database.write() as connection:
+                connection.execute(written)
+        except IntegrityError as error:
+            raise StaleJob(submission.job_id) from error
 
     def refused(self, submission: Submission, *, absent: bool, now: float) -> None:
         """Nothing was made: free the slot."""
-        self._set(
+        self._resolve(
             submission, outcome="absent" if absent else "refused", closed_at=now, slot_released_at=now, due_at=None
         )
 
     def lost(self, submission: Submission, *, now: float) -> None:
         """The answer is lost: note when the socket closed, from which the proof of absence counts."""
-        self._set(submission, closed_at=now)
+        self._resolve(submission, closed_at=now)
 
     def walked(self, submission: Submission, *, now: float) -> None:
         """A complete walk found no orphan; only the first is remembered."""
-        self._set(submission, walked_at=sa.func.coalesce(submissions.c.walked_at, now))
+        self._resolve(submission, walked_at=sa.func.coalesce(submissions.c.walked_at, now))
 
     def free(self, submission: Submission, *, now: float) -> None:
         """Free the slot of a submission."""
-        self._set(submission, slot_released_at=now, due_at=None)
+        self._set(submissions.c.id == submission.id, slot_released_at=now, due_at=None)
 
     def abandoned_again(self, submission: Submission, *, due_at: float, cancel_sent: bool) -> None:
         """Look at an abandoned submission again later."""
-        self._set(submission, due_at=due_at, cancel_sent=cancel_sent)
+        still_claimed = (
+            submissions.c.claim_token == submission.claim_token,
+            submissions.c.slot_released_at.is_(None),
+        )
+        self._set(submissions.c.id == submission.id, *still_claimed, due_at=due_at, cancel_sent=cancel_sent)
 
-    def _set(self, submission: Submission, **values: object) -> None:
+    def _resolve(self, submission: Submission, **values: object) -> None:
+        """Write what is learned of a lost answer, unless it was found meanwhile: what is accepted stays so."""
+        self._set(submissions.c.id == submission.id, submissions.c.outcome == "unknown", **values)
+
+    def _set(self, *which: sa.ColumnElement[bool], **values: object) -> None:
         with self._database.write() as connection:
-            connection.execute(sa.update(submissions).where(submissions.c.id == submission.id).values(**values))
+            connection.execute(sa.update(submissions).where(*which).values(**values))
 
     def of_job(self, job: Job) -> Submission | None:
         """Return the latest submission of a job."""
@@ -134,7 +154,7 @@ class SqlSubmissions:
             return {row[0]: row[1] for row in rows}
 
     def rivals(self, submission: Submission) -> int:
-        """Return how many other submits of an equal request on this key ended unknown near this one's time.
+        """Return how many other jobs' submits of an equal request on this key ended unknown near this one's time.
 
         Their orphans would look like this one's, so an adoption could hand one client another's picture.
         """
@@ -146,7 +166,7 @@ class SqlSubmissions:
                         submissions.c.key == submission.key,
                         submissions.c.fingerprint == submission.fingerprint,
                         submissions.c.outcome == "unknown",
-                        submissions.c.id != submission.id,
+                        submissions.c.job_id != submission.job_id,
                         submissions.c.started_at > submission.started_at - _NEIGHBOURHOOD_S,
                     )
                 )
@@ -179,23 +199,13 @@ class SqlSubmissions:
             return [_submission_of(row) for row in connection.execute(claim).mappings()]
 
 
-def _waiting(lane: Lane, now: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (jobs.c.status == Status.QUEUED.value, jobs.c.due_at <= now, jobs.c.model.in_(lane.models))
-
-
 def lock_key(connection: Connection, upstream: str, key: str) -> RowMapping:
     """Lock the row of an upstream key, made where it is new: two workers must not both see the last free slot."""
     mine = (upstream_keys.c.upstream == upstream, upstream_keys.c.key == key)
     row = connection.execute(sa.select(upstream_keys).where(*mine).with_for_update()).mappings().one_or_none()
     if row is not None:
         return row
-    values = {"upstream": upstream, "key": key}
-    if connection.dialect.name == "postgresql":
-        from sqlalchemy.dialects.postgresql import insert  # noqa: PLC0415 - the two dialects' inserts share a name
-
-        connection.execute(insert(upstream_keys).values(values).on_conflict_do_nothing())
-    else:
-        connection.execute(sa.insert(upstream_keys).values(values))
+    connection.execute(insert(connection, upstream_keys).values(upstream=upstream, key=key).on_conflict_do_nothing())
     return connection.execute(sa.select(upstream_keys).where(*mine).with_for_update()).mappings().one()
 
 
@@ -203,57 +213,54 @@ def _lock_lane(connection: Connection, lane: Lane) -> RowMapping:
     return lock_key(connection, lane.upstream, lane.key)
 
 
+def _next_probe(connection: Connection, state: RowMapping, now: float) -> None:
+    """Set the time of the next probe as this one is taken, so that no two go out together."""
+    connection.execute(
+        sa.update(upstream_keys)
+        .where(upstream_keys.c.upstream == state["upstream"], upstream_keys.c.key == state["key"])
+        .values(probe_at=now + delay(PROBE_DELAYS_S, state["probes"]), probes=state["probes"] + 1)
+    )
+
+
 def _used(connection: Connection, lane: Lane) -> int:
-    used = sa.select(sa.func.count()).where(
-        submissions.c.upstream == lane.upstream, submissions.c.key == lane.key, submissions.c.slot_released_at.is_(None)
+    used = (
+        sa.select(sa.func.count())
+        .select_from(submissions)
+        .where(
+            submissions.c.upstream == lane.upstream,
+            submissions.c.key == lane.key,
+            submissions.c.slot_released_at.is_(None),
+        )
     )
     return int(connection.scalar(used) or 0)
 
 
+def _has_twin(connection: Connection, lane: Lane, fingerprint: str) -> bool:
+    """Whether an equal request is unresolved on this key. The unique index is the second wall."""
+    twin = sa.select(submissions.c.id).where(
+        submissions.c.upstream == lane.upstream,
+        submissions.c.key == lane.key,
+        submissions.c.fingerprint == fingerprint,
+        sa.literal_column("submissions.outcome = 'unknown' AND submissions.slot_released_at IS NULL", sa.Boolean),
+    )
+    return connection.scalar(twin.limit(1)) is not None
+
+
 def _preparing(connection: Connection, lane: Lane, now: float) -> int:
     """Claimed for this lane, but its intent is not written yet."""
-    preparing = sa.select(sa.func.count()).where(
-        jobs.c.status == Status.QUEUED.value,
-        jobs.c.claimed_by.is_not(None),
-        jobs.c.due_at > now,
-        jobs.c.upstream == lane.upstream,
-        jobs.c.upstream_key == lane.key,
+    preparing = (
+        sa.select(sa.func.count())
+        .select_from(jobs)
+        .where(
+            is_status(Status.QUEUED),
+            is_unfinished(),
+            jobs.c.due_at > now,
+            jobs.c.claimed_by.is_not(None),
+            jobs.c.upstream == lane.upstream,
+            jobs.c.upstream_key == lane.key,
+        )
     )
     return int(connection.scalar(preparing) or 0)
-
-
-def _next_in_turn(connection: Connection, lane: Lane, now: float) -> Job | None:
-    """The oldest row of the client whose turn is oldest."""
-    waiting = sa.exists().where(jobs.c.client == clients.c.name, *_waiting(lane, now))
-    client = connection.scalar(
-        sa.select(clients.c.name).where(waiting).order_by(clients.c.turn, clients.c.name).limit(1)
-    )
-    if client is None:
-        return None
-    oldest = (
-        sa.select(jobs)
-        .where(jobs.c.client == client, *_waiting(lane, now))
-        .order_by(jobs.c.created_at, jobs.c.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)
-    )
-    row = connection.execute(oldest).mappings().one_or_none()
-    return job_of(row) if row else None
-
-
-def _take(connection: Connection, job: Job, lane: Lane, worker: str, until: float, now: float) -> Job:
-    last = sa.select(sa.func.coalesce(sa.func.max(clients.c.turn), 0) + 1).scalar_subquery()
-    connection.execute(sa.update(clients).where(clients.c.name == job.client).values(turn=last))
-    claimed = (
-        sa.update(jobs)
-        .where(jobs.c.id == job.id)
-        .values(
-            due_at=until, claim_token=jobs.c.claim_token + 1, claimed_by=worker, claimed_at=now,
-            upstream=lane.upstream, upstream_key=lane.key,
-        )
-        .returning(*jobs.c)
-    )  # fmt: skip
-    return job_of(connection.execute(claimed).mappings().one())
 
 
 def _intent(submission: Submission, lane: Lane) -> dict[str, object]:

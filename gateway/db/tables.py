@@ -22,6 +22,10 @@ Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgr
 Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
+UNFINISHED = "status IN ('queued', 'submitting', 'rendering', 'storing')"
+"""The predicate of the partial indexes on jobs in hand; see `gateway.db.conditions`."""
+
+
 def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
     listed = ", ".join(f"'{value}'" for value in values)
     return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
@@ -108,11 +112,11 @@ jobs = sa.Table(
         "upstream_job_id IS NOT NULL OR status NOT IN ('rendering', 'storing', 'completed')", name="accepted_with_id"
     ),
 )
-_UNFINISHED = "status IN ('queued', 'submitting', 'rendering', 'storing')"
 for _index, _columns, _where in (
-    ("ix_jobs_due", (jobs.c.status, jobs.c.due_at), _UNFINISHED),
+    ("ix_jobs_due", (jobs.c.status, jobs.c.due_at), UNFINISHED),
     ("ix_jobs_queue", (jobs.c.client, jobs.c.created_at, jobs.c.id), "status = 'queued'"),
-    ("ix_jobs_unfinished", (jobs.c.client,), _UNFINISHED),
+    ("ix_jobs_waiting", (jobs.c.created_at, jobs.c.id, jobs.c.model), "status = 'queued'"),
+    ("ix_jobs_unfinished", (jobs.c.client,), UNFINISHED),
     ("ix_jobs_claimed", (jobs.c.claimed_by,), "claimed_by IS NOT NULL"),
     ("ix_jobs_retention", (jobs.c.finished_at,), "finished_at IS NOT NULL AND removed_at IS NULL"),
     ("ix_jobs_durations", (jobs.c.model, jobs.c.size, jobs.c.seconds, jobs.c.finished_at), "status = 'completed'"),
@@ -157,7 +161,7 @@ submissions = sa.Table(
     sa.UniqueConstraint("upstream", "upstream_job_id"),
     sa.Index("ix_submissions_job", "job_id"),
 )
-for _index, _columns, _where, _unique in (
+for _index, _names, _where, _unique in (
     # Two unresolved submits of the same request on one key could not be told apart in the upstream's list.
     (
         "uq_submissions_unresolved",
@@ -165,12 +169,13 @@ for _index, _columns, _where, _unique in (
         "outcome = 'unknown' AND slot_released_at IS NULL",
         True,
     ),
+    ("ix_submissions_unknown", ("upstream", "key", "fingerprint"), "outcome = 'unknown'", False),
     ("ix_submissions_slots", ("upstream", "key"), "slot_released_at IS NULL", False),
     ("ix_submissions_abandoned", ("due_at",), "due_at IS NOT NULL AND slot_released_at IS NULL", False),
 ):
     sa.Index(
         _index,
-        *(submissions.c[name] for name in _columns),
+        *(submissions.c[name] for name in _names),
         unique=_unique,
         sqlite_where=sa.text(_where),
         postgresql_where=sa.text(_where),
@@ -212,19 +217,13 @@ deliveries = sa.Table(
     sa.CheckConstraint("(due_at IS NOT NULL) = (status = 'pending')", name="due_when_pending"),
     sa.Index("ix_deliveries_job", "job_id"),
 )
-sa.Index(
-    "ix_deliveries_due",
-    deliveries.c.due_at,
-    sqlite_where=sa.text("status = 'pending'"),
-    postgresql_where=sa.text("status = 'pending'"),
-)
-sa.Index(
-    "ix_deliveries_receiver",
-    deliveries.c.client,
-    deliveries.c.receiver,
-    sqlite_where=sa.text("status = 'pending'"),
-    postgresql_where=sa.text("status = 'pending'"),
-)
+for _index, _columns, _where in (
+    # Covering, so that the receivers with something due are found in the index alone.
+    ("ix_deliveries_due", (deliveries.c.due_at, deliveries.c.client, deliveries.c.receiver), "status = 'pending'"),
+    ("ix_deliveries_receiver", (deliveries.c.client, deliveries.c.receiver, deliveries.c.due_at), "status = 'pending'"),
+    ("ix_deliveries_claimed", (deliveries.c.claimed_by,), "claimed_by IS NOT NULL"),
+):
+    sa.Index(_index, *_columns, sqlite_where=sa.text(_where), postgresql_where=sa.text(_where))
 
 attempts = sa.Table(
     "attempts",

@@ -68,8 +68,10 @@ class Catalogue:
         if offers is None:
             message = f"The model '{name[:100]}' is not served here. Allowed: {_listed(list(self.models))}."
             raise InvalidField("model", message, code="model_not_found")
-        chosen_size = size if size is not None else offers[0].default_size
-        chosen_seconds = seconds if seconds is not None else offers[0].default_seconds
+        filled = [(size or offer.default_size, seconds or offer.default_seconds) for offer in offers]
+        # The first upstream that can serve what was named fills the gaps; its defaults need not be the first one's.
+        fits = (chosen for chosen, offer in zip(filled, offers, strict=True) if offer.takes(*chosen))
+        chosen_size, chosen_seconds = next(fits, filled[0])
         fitting = [offer for offer in offers if offer.takes(chosen_size, chosen_seconds)]
         if not fitting:
             raise self._unfit(name, offers, chosen_size, chosen_seconds)

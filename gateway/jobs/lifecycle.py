@@ -55,7 +55,7 @@ def _move(
     *,
     detail: Mapping[str, object] | None = None,
     frees_slot: bool = False,
-    **changes: Any,  # noqa: ANN401 - checked by `replace` against the fields of Job
+    **changes: Any,
 ) -> Transition:
     if status not in ARROWS[job.status]:
         message = f"{job.status} -> {status}"
@@ -65,7 +65,7 @@ def _move(
     return Transition(before=job, after=after, event=event, at=at, detail=detail or {}, frees_slot=frees_slot)
 
 
-def _note(job: Job, event: str, at: float, detail: Mapping[str, object], **changes: Any) -> Transition:  # noqa: ANN401
+def _note(job: Job, event: str, at: float, detail: Mapping[str, object], **changes: Any) -> Transition:
     if job.final:
         message = f"{job.status} is final"
         raise IllegalMove(message)
@@ -149,7 +149,7 @@ def answered(job: Job, *, due_at: float, at: float, detail: Mapping[str, object]
     return _note(job, "answered", at, detail, due_at=due_at, tries=0, missing=0, missing_since=None)
 
 
-def again(  # noqa: PLR0913 - one per fact that a try can have brought
+def again(
     job: Job,
     *,
     event: str,

@@ -18,6 +18,7 @@ def video(job: Job) -> dict[str, object]:
         "seconds": str(job.seconds),
         "created_at": int(job.created_at),
         "completed_at": int(job.finished_at) if job.finished_at is not None and job.stored is not None else None,
+        "expires_at": None,
         "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
         "remixed_from_video_id": job.remixed_from,
         "content": _content(job),
