@@ -129,6 +129,7 @@ class RawServer:
     def __init__(self, script: Script, *, tls: ssl.SSLContext | None = None, host: str = "127.0.0.1") -> None:
         self.requests: queue.Queue[Request] = queue.Queue()
         self.closed_by_client: queue.Queue[bool] = queue.Queue()
+        self._served: queue.Queue[bool] = queue.Queue()
         self.connections = 0
         self.stopping = threading.Event()
         self._script = script
@@ -166,6 +167,10 @@ class RawServer:
         """The next request that a script has read."""
         return self.requests.get(timeout=LIMIT_S)
 
+    def wait_until_served(self) -> None:
+        """Wait until one more script has ended."""
+        self._served.get(timeout=LIMIT_S)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -193,6 +198,7 @@ class RawServer:
             self._open.discard(sock)
             sock.close()
             plain.close()
+            self._served.put(True)
 
 
 def answering(status: int = 200, body: bytes = b"", **headers: str) -> Script:

@@ -87,7 +87,7 @@ def test_exchange_cuts_a_body_at_the_limit_and_closes_the_connection(outbound: O
 
     with RawServer(script) as server:
         reply = get(outbound, server.url, max_body=100)
-        server._threads[0].join(10)
+        server.wait_until_served()
     assert (len(reply.body), reply.truncated) == (100, True)
     assert closed == [True]
 
@@ -171,7 +171,7 @@ def test_exchange_passes_through_what_a_source_raises_and_the_connection_is_clos
     with RawServer(script) as server:
         with pytest.raises(Broken):
             outbound.exchange("PUT", server.url, deadline_s=10, max_body=10, data=Source())
-        server._threads[0].join(10)
+        server.wait_until_served()
         assert heads == [True]
 
 
@@ -411,7 +411,7 @@ def test_exchange_asks_once_after_connecting_and_sends_nothing_when_told_not_to(
     with RawServer(script) as server:
         with pytest.raises(NotSent) as refused:
             outbound.exchange("POST", server.url, deadline_s=10, max_body=10, data=b"x", before_send=before_send)
-        server._threads[0].join(10)
+        server.wait_until_served()
     assert refused.value.declined
     assert len(asked) == 1
     assert heard == [b""]
@@ -443,7 +443,7 @@ def test_exchange_sends_nothing_when_the_deadline_passed_while_it_was_asked(outb
     with RawServer(script) as server:
         with pytest.raises(NotSent, match="timeout"):
             outbound.exchange("POST", server.url, deadline_s=0.1, max_body=10, before_send=before_send)
-        server._threads[0].join(10)
+        server.wait_until_served()
     assert heard == [b""]
 
 
