@@ -131,8 +131,13 @@ def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str
         for part in operation.file_parts:
             file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
             form["properties"][part] = {"anyOf": [file, form["properties"][part]]}
-    in_form = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": example}
-    return {"required": True, "content": {bodies.JSON: json, bodies.FORMS[0]: in_form, bodies.FORMS[1]: dict(json)}}
+    encoding = {name: {"style": "deepObject", "explode": True} for name in bodies.OBJECTS}
+    multipart = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": example, "encoding": encoding}
+    urlencoded = {**json, "encoding": encoding}
+    return {
+        "required": True,
+        "content": dict(zip((bodies.JSON, *bodies.FORMS), (json, multipart, urlencoded), strict=True)),
+    }
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
@@ -160,7 +165,8 @@ def _success(success: Success) -> dict[str, Any]:
     if success.schema is not None:
         answer["content"] = {success.content_type: {"schema": success.schema, "example": success.example}}
     elif success.status < 300:
-        answer["content"] = {success.content_type: {"schema": {"type": "string"}}}
+        read_as = "object" if success.content_type.endswith("yaml") else "string"
+        answer["content"] = {success.content_type: {"schema": {"type": read_as}}}
     return answer
 
 
