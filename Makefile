@@ -10,7 +10,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check openapi bench lock clean
+.PHONY: help demo install test check openapi docs bench lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,9 @@ check: $(VENV)/.dev ## style, formatting, types, import directions
 
 openapi: $(VENV)/.dev ## write openapi.yaml anew
 	@$(BIN)/gateway openapi > openapi.yaml.new && mv openapi.yaml.new openapi.yaml
+
+docs: $(VENV)/.dev ## write the parts of the README that the code prints
+	@$(BIN)/python -m tests.architecture.readme
 
 bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench

@@ -46,6 +46,8 @@ def configure_logs(*, level: str = "info", form: str = "", stream: TextIO | None
     root.setLevel(level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
+    # It warns of headers it can't read with the whole URL, and that of a presigned link or a callback is a secret.
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
     logging.captureWarnings(capture=True)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 JITTER = 0.2
-"""The share by which a delay is lengthened or shortened, so that an outage's deliveries do not come back at once."""
+"""The share by which a delay may be lengthened, so that an outage's deliveries do not come back at once.
+
+Never shortened: the default schedule is to last for more than 72 hours whatever the dice say.
+"""
 
 LONGEST_RETRY_AFTER_S = 86400.0
 
@@ -21,7 +24,7 @@ def next_attempt(
 ) -> float | None:
     """Return the instant of the next attempt, in Unix seconds as `now`, or None when the schedule is used up.
 
-    `attempts_made` counts those that used up the schedule, the latest included. `jitter` is a random number from -1 to
+    `attempts_made` counts those that used up the schedule, the latest included. `jitter` is a random number from 0 to
     1. What the receiver asked for in Retry-After is heeded up to a day; it lengthens a delay and never shortens it.
     """
     if not 1 <= attempts_made <= len(schedule):
