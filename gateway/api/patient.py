@@ -95,6 +95,8 @@ class _Reader(SocketUnreader):  # type: ignore[misc]  # gunicorn publishes no ty
 class _Connection(TConn):  # type: ignore[misc]  # as above
     """A connection whose requests are read under a deadline."""
 
+    wakes_at = 1
+    """From how many bytes on the socket is called readable."""
     uploads = False
     """Whether the present request counts as one that a thread reads."""
 
@@ -147,7 +149,10 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
             # An end of the stream is for the thread to find; else the socket is not called readable again before more
             # has come, so a client that drips does not keep the loop busy.
             needed = missing(seen) if seen else 0
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, len(seen) + needed if needed else 1)
+            wanted = len(seen) + needed if needed else 1
+            if wanted != conn.wakes_at:
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)
+                conn.wakes_at = wanted
         except BlockingIOError:
             return
         except OSError:
