@@ -34,6 +34,7 @@ from gateway.worker.pools import Pool
 from gateway.worker.process import WorkerProcess
 from gateway.worker.reconcile import ReconcileStep
 from gateway.worker.references import References
+from gateway.worker.rests import Rests
 from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
@@ -73,7 +74,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
             bucket=installation.bucket,
             persistence=persistence,
             limits=limits,
-            models_of=lambda model: [offer.upstream for offer in installation.catalogue.models.get(model, ())],
+            routes=routes,
         ),
         workers=SqlWorkers(installation.database),
         pools=[pool for _, pool in steps],
@@ -118,7 +119,12 @@ def _references(installation: Installation) -> References:
     def fetch(url: str, *, deadline_s: float, max_body: int) -> Reply:
         return guarded.exchange("GET", url, deadline_s=deadline_s, max_body=max_body)
 
-    return References(bucket=installation.bucket, fetch=fetch, inspect=lambda data: reader.read(data).content_type)
+    return References(
+        bucket=installation.bucket,
+        fetch=fetch,
+        inspect=lambda data: reader.read(data).content_type,
+        monotonic=clock.monotonic,
+    )
 
 
 def _steps(
@@ -143,6 +149,7 @@ def _steps(
         limits=limits,
         metrics=metrics,
         monotonic=clock.monotonic,
+        rests=Rests(),
     )
     reconcile = ReconcileStep(
         routes=routes, submissions=submissions, claims=claims, persistence=persistence, limits=limits
@@ -159,18 +166,18 @@ def _steps(
         stopping=stopping.is_set,
     )
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
-    abandoned = AbandonedStep(routes=routes, submissions=submissions, limits=limits)
+    abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
     return [
         (submit, Pool("submit", SUBMITTERS)),
         (reconcile, Pool("reconcile", RECONCILERS)),
         (transfer, Pool("transfer", TRANSFERS)),
-        (_deliver(installation, limits, metrics), Pool("deliver", DELIVERERS)),
+        (_deliver(installation, limits, metrics, persistence), Pool("deliver", DELIVERERS)),
         (poll, Pool("poll", POLLERS)),
         (abandoned, Pool("abandoned", CLEANERS)),
     ]
 
 
-def _deliver(installation: Installation, limits: Limits, metrics: Metrics) -> DeliverStep:
+def _deliver(installation: Installation, limits: Limits, metrics: Metrics, persistence: Persistence) -> DeliverStep:
     sender = Sender(
         outbound=installation.outbound(DELIVERERS, reuse=False, guard=installation.guard),
         timeout_s=installation.settings.webhook_timeout_s,
@@ -183,6 +190,7 @@ def _deliver(installation: Installation, limits: Limits, metrics: Metrics) -> De
         public_url=installation.settings.base_url,
         limits=limits,
         metrics=metrics,
+        persistence=persistence,
         wall=clock.wall,
-        jitter=lambda: random.uniform(-1, 1),  # noqa: S311 - spreads load, guards nothing
+        jitter=random.random,
     )

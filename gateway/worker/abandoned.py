@@ -11,6 +11,7 @@ from gateway.jobs.ports import Submission, Submissions
 from gateway.upstreams.port import Failed, Finished, Missing
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
+from gateway.worker.persistence import Persistence
 from gateway.worker.routes import Route, Routes
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,7 @@ class AbandonedStep:
 
     routes: Routes
     submissions: Submissions
+    persistence: Persistence
     limits: Limits
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
@@ -32,23 +34,39 @@ class AbandonedStep:
 
     def run(self, submission: Submission, moment: Moment) -> None:
         """Stop one, or look whether it has ended."""
-        ends_at = submission.started_at + self.limits.max_wait_s
         route = self.routes.upstreams.get(submission.upstream)
-        if moment() >= ends_at:
-            self.submissions.free(submission, now=moment())
-        elif submission.upstream_job_id is None or route is None:
-            # Its answer was lost or is still under way: nothing to stop yet, and the slot may be taken.
-            self.submissions.abandoned_again(submission, due_at=ends_at, cancel_sent=False)
-        elif self._stopped(submission, submission.upstream_job_id, route, moment):
-            self.submissions.free(submission, now=moment())
+        if submission.upstream_job_id is None or route is None:
+            # Its answer is lost, or still under way and then there will be something to stop.
+            done = sent = False
         else:
-            due_at = min(moment() + self.limits.poll_interval_s, ends_at)
-            self.submissions.abandoned_again(submission, due_at=due_at, cancel_sent=route.adapter.facts.can_cancel)
+            done, sent = self._looked(submission, submission.upstream_job_id, route, moment)
+        now = moment()
+        if done or (now >= self._ends_at(submission) and sent is submission.cancel_sent):
+            self.persistence.write(lambda: self.submissions.free(submission, now=now))
+        else:
+            self._later(submission, now, cancel_sent=sent)
 
-    def _stopped(self, submission: Submission, upstream_job_id: str, route: Route, moment: Moment) -> bool:
+    def _later(self, submission: Submission, now: float, *, cancel_sent: bool) -> None:
+        ends_at = self._ends_at(submission)
+        due_at = now + self.limits.poll_interval_s
+        # Not past the end, except for the look that a cancel sent at the end deserves.
+        due_at = min(due_at, ends_at) if now < ends_at else due_at
+        self.submissions.abandoned_again(submission, due_at=due_at, cancel_sent=cancel_sent)
+
+    def _ends_at(self, submission: Submission) -> float:
+        """Until when a slot is kept without having been seen free.
+
+        A video that timed out is one the upstream said it is still at, so it gets as long again.
+        """
+        patience = 1 if submission.upstream_job_id is None else 2
+        return submission.started_at + patience * self.limits.max_wait_s
+
+    def _looked(self, submission: Submission, upstream_job_id: str, route: Route, moment: Moment) -> tuple[bool, bool]:
+        """Return whether the upstream is done with it, and whether it has been told to stop."""
         key = route.key(submission.key)
         if not self.routes.afford(route.name, key.name, 1, now=moment()):
-            return False
+            return False, submission.cancel_sent
         if route.adapter.facts.can_cancel and not submission.cancel_sent:
-            return route.adapter.cancel(upstream_job_id, key)
-        return isinstance(route.adapter.poll(upstream_job_id, key), Finished | Failed | Missing)
+            return route.adapter.cancel(upstream_job_id, key), True
+        done = isinstance(route.adapter.poll(upstream_job_id, key), Finished | Failed | Missing)
+        return done, submission.cancel_sent

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
-from gateway.bucket.port import Bucket
+from gateway.bucket.port import Bucket, BucketError
 from gateway.clock import Clock
 from gateway.jobs.ports import AttemptResult, Delivery, Outbox
 from gateway.jobs.view import urls
@@ -18,6 +18,7 @@ from gateway.webhooks import events, schedule
 from gateway.webhooks.outcomes import Delivered, Gone, Outcome
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
+from gateway.worker.persistence import Persistence
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +45,10 @@ class DeliverStep:
     public_url: str
     limits: Limits
     metrics: Metrics
+    persistence: Persistence
     wall: Clock
     jitter: Callable[[], float]
-    """Return a number from -1 to 1."""
+    """Return a random number from 0 to 1."""
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due deliveries, a few for each receiver."""
@@ -61,28 +63,37 @@ class DeliverStep:
 
     def run(self, delivery: Delivery, moment: Moment) -> None:
         """Make one attempt, and write down what it brought."""
+        secrets = self.secrets_of(delivery.client)
+        try:
+            body = self.body(delivery)
+        except BucketError as error:
+            # Our trouble, not the receiver's: the lease brings it back, and nothing of its schedule is used up.
+            log.warning("No link could be signed for delivery %s: %s", delivery.id, error)
+            return
         if not self.outbox.started(delivery, now=moment()):
             return
-        secrets = self.secrets_of(delivery.client)
         if not secrets:
             message = "No webhook secret is set for this client any more."
             self._failed(delivery, AttemptResult(status=None, latency_ms=0, answer="", error=message), None, moment)
             return
         number = delivery.attempts + 1
-        body = self.body(delivery)
         outcome = self.send(delivery.url, body, webhook_id=delivery.event_id, attempt=number, secrets=secrets)
         self.metrics.delivery_attempted(outcome=type(outcome).__name__, took_s=outcome.result.latency_ms / 1000)
+        self._settle(delivery, outcome, moment)
+
+    def _settle(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> None:
+        result = outcome.result
         match outcome:
             case Delivered():
-                self.outbox.delivered(delivery, outcome.result, now=moment())
+                self.persistence.write(lambda: self.outbox.delivered(delivery, result, now=moment()))
             case Gone():
-                self.outbox.disabled(delivery, outcome.result, now=moment())
+                self.persistence.write(lambda: self.outbox.disabled(delivery, result, now=moment()))
             case _:
-                self._failed(delivery, outcome.result, outcome.retry_after_s, moment)
+                self._failed(delivery, result, outcome.retry_after_s, moment)
 
     def _failed(self, delivery: Delivery, result: AttemptResult, retry_after_s: float | None, moment: Moment) -> None:
         now = moment()
-        failures = self.outbox.receiver_failures(delivery) + 1
+        failures = self.persistence.write(lambda: self.outbox.receiver_failures(delivery)) + 1
         held_until = schedule.held_until(failures, now=now)
         due_at = schedule.next_attempt(
             self.limits.webhook_schedule_s,
@@ -93,7 +104,9 @@ class DeliverStep:
         )
         if due_at is not None and held_until is not None:
             due_at = max(due_at, held_until)
-        self.outbox.failed(delivery, result, due_at=due_at, held_until=held_until, now=now)
+        self.persistence.write(
+            lambda: self.outbox.failed(delivery, result, due_at=due_at, held_until=held_until, now=now)
+        )
 
     def body(self, delivery: Delivery) -> bytes:
         """Return the body of this attempt: the facts as of the change, and a link signed anew."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,6 +12,8 @@ from gateway.jobs.job import Failure, Job
 from gateway.jobs.ports import Claims, Ledger, Queries, Workers
 from gateway.worker.limits import Limits
 from gateway.worker.persistence import Persistence
+from gateway.worker.refusals import only_refusals, refused_for_too_long
+from gateway.worker.routes import Routes
 
 log = logging.getLogger(__name__)
 
@@ -21,11 +22,6 @@ SILENT_AFTER_S = 10.0
 
 _BATCH = 20
 _SWEEP_LEASE_S = 60.0
-
-_PAUSED: dict[str, tuple[str, str]] = {
-    "quota": ("insufficient_quota", "Every upstream of this model was out of balance for as long as a video may wait."),
-    "auth": ("upstream_auth", "Every upstream of this model refused its keys for as long as a video may wait."),
-}
 
 
 class Forgets(Protocol):
@@ -47,14 +43,12 @@ class Housekeeping:
     bucket: Bucket
     persistence: Persistence
     limits: Limits
-    models_of: Callable[[str], list[str]]
-    """Return the upstreams that serve a model."""
+    routes: Routes
 
     def tick(self, now: float) -> None:
-        """Do a batch of each."""
+        """Do a batch of each that needs only the database."""
         self.workers.bury(silent_since=now - SILENT_AFTER_S, poll_lease_s=self.limits.poll_timeout_s + 5.0, now=now)
         self._expire_queue(now)
-        self._sweep(now)
         if self.limits.retention_s:
             self.ledger.retire(before=now - self.limits.retention_s, limit=_BATCH, now=now)
         self.inbox.forget_keys(now=now, limit=_BATCH)
@@ -65,16 +59,16 @@ class Housekeeping:
             self.persistence.record(lifecycle.fail(job, self._why_queued(job), at=now, upstream_done=True))
 
     def _why_queued(self, job: Job) -> Failure:
-        serving = self.models_of(job.model)
-        states = [state for state in self.queries.upstream_keys() if state.upstream in serving]
-        reasons = {state.pause_reason for state in states if state.paused_at is not None}
-        if states and all(state.paused_at is not None for state in states):
-            code, message = _PAUSED["quota" if "quota" in reasons else "auth"]
-            return Failure(code=code, message=message)
+        serving = self.routes.keys_serving(job.model)
+        states = {(state.upstream, state.key): state for state in self.queries.upstream_keys()}
+        reasons = {states[key].pause_reason if key in states else None for key in serving}
+        if only_refusals(reasons):
+            return refused_for_too_long(*(reason for reason in reasons if reason))
         message = f"The video waited in the queue for {self.limits.queue_timeout_s:g} seconds."
         return Failure(code="queue_timeout", message=message)
 
-    def _sweep(self, now: float) -> None:
+    def sweep(self, now: float) -> None:
+        """Remove a batch of leftovers. Apart from the rest: a bucket that hangs must not keep the dead unburied."""
         for leftover in self.ledger.leftovers(limit=_BATCH, lease_s=_SWEEP_LEASE_S, now=now):
             try:
                 self.bucket.delete(leftover.key)

@@ -25,8 +25,10 @@ class Limits:
     """How old a committed intent may be when the first byte leaves; also the slack after a submit's deadline."""
     prepare_lease_s: float = 60.0
     """For fetching the reference picture before the intent is written."""
-    transfer_lease_s: float = 60.0
-    """Extended at every third while bytes move."""
+    open_lease_s: float = 600.0
+    """For the first byte of a content: some upstreams fetch the whole file before they send it."""
+    transfer_lease_s: float = 120.0
+    """Extended at every third while bytes move; longer than a store may take to confirm the last of them."""
     reconcile_lease_s: float = 120.0
     """For one walk through an upstream's list."""
     clock_skew_s: float = 600.0

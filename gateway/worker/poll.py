@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +15,7 @@ from gateway.upstreams.port import Answer, Failed, Finished, KeyRefused, Missing
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
+from gateway.worker.refusals import refused_for_too_long
 from gateway.worker.routes import Route, Routes
 from gateway.worker.telling import told
 
@@ -43,37 +43,42 @@ class PollStep:
         """Claim due videos, as many as their keys' rates allow."""
         now = moment()
         lease_s = self.limits.poll_lease_s
-        jobs = self.claims.due(Status.RENDERING, worker=worker, limit=limit, lease_s=lease_s, now=now)
-        return [partial(self.run, job, route, moment) for job in jobs if (route := self._affordable(job, jobs, now))]
+        claimed = self.claims.due(Status.RENDERING, worker=worker, limit=limit, lease_s=lease_s, now=now)
+        jobs, waiting = self.routes.affordable(claimed, now=now)
+        for place, job in enumerate(waiting, start=1):
+            route = self.routes.of(job)
+            self.claims.release(job, due_at=now + (route.apart_s if route else 0.0) * min(place, 4))
+        return [partial(self.run, job, moment) for job in jobs]
 
-    def _affordable(self, job: Job, jobs: Sequence[Job], now: float) -> Route | None:
-        route = self.routes.of(job)
-        if route is None:
-            log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
-            return None
-        key = route.key(job.upstream_key)
-        if not self.routes.afford(route.name, key.name, 1, now=now):
-            waiting = Counter(other.upstream_key for other in jobs)[job.upstream_key]
-            self.claims.release(job, due_at=now + 60.0 / route.requests_per_minute * min(waiting, 4))
-            return None
-        return route
-
-    def run(self, job: Job, route: Route, moment: Moment) -> None:
+    def run(self, job: Job, moment: Moment) -> None:
         """Poll one video, and write down what is new."""
-        key = route.key(job.upstream_key)
-        outcome = route.adapter.poll(job.upstream_job_id or "", key)
-        if isinstance(outcome, Missing) and not route.has_key(job.upstream_key):
-            # Asked with another key than the one that accepted it: its 404 says nothing.
-            outcome = NoAnswer(reason="asked with another key", answer=outcome.answer)
-        self.metrics.polled(upstream=route.name, outcome=type(outcome).__name__)
+        route = self.routes.of(job)
+        outcome = self._asked(job, route)
+        self.metrics.polled(upstream=job.upstream or "", outcome=type(outcome).__name__)
+        if route is not None and isinstance(outcome, KeyRefused):
+            self._pause(route, job, outcome, moment)
         transition = self._decide(job, outcome, moment())
-        if isinstance(outcome, KeyRefused):
-            self.lanes.pause(route.name, key.name, reason=outcome.reason, answer=outcome.message, now=moment())
         if transition is not None:
             self.persistence.record(transition)
         elif self.limits.poll_lease_s > self.limits.poll_interval_s:
             # The claim had to last as long as an answer may take, which is longer than the video's own clock.
             self.claims.release(job, due_at=self._next_poll(job, moment()))
+
+    def _asked(self, job: Job, route: Route | None) -> PollOutcome:
+        if route is None:
+            log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
+            return NoAnswer(reason="its upstream is not configured", answer=Answer(status=None))
+        outcome = route.adapter.poll(job.upstream_job_id or "", route.key(job.upstream_key))
+        if isinstance(outcome, Missing) and not route.has_key(job.upstream_key):
+            # Asked with another key than the one that accepted it: its 404 says nothing.
+            return NoAnswer(reason="asked with another key", answer=outcome.answer)
+        return outcome
+
+    def _pause(self, route: Route, job: Job, refused: KeyRefused, moment: Moment) -> None:
+        key = route.key(job.upstream_key).name
+        self.persistence.write(
+            lambda: self.lanes.pause(route.name, key, reason=refused.reason, answer=refused.message, now=moment())
+        )
 
     def _decide(self, job: Job, outcome: PollOutcome, now: float) -> lifecycle.Transition | None:
         match outcome:
@@ -90,23 +95,18 @@ class PollStep:
             case Missing():
                 return self._missing(job, outcome, now)
             case KeyRefused():
-                return self._again(
-                    job, "poll_key_refused", told(outcome.answer, reason=outcome.reason), now, refused=True
-                )
+                return self._refused(job, outcome, now)
             case NoAnswer():
                 return self._unanswered(job, outcome, now)
 
     def _unfinished(self, job: Job, outcome: Unfinished, now: float) -> lifecycle.Transition | None:
         if self._waited(job, now) > self.limits.max_wait_s:
             return self._timed_out(job, outcome.answer, now)
-        if outcome.progress is not None and outcome.progress > job.progress:
-            return lifecycle.progress(
-                job,
-                percent=min(outcome.progress, 99),
-                due_at=self._next_poll(job, now),
-                at=now,
-                detail=told(outcome.answer),
-            )
+        # 100 is shown only once the video lies in the bucket.
+        percent = min(outcome.progress, 99) if outcome.progress is not None else job.progress
+        if percent > job.progress:
+            due_at = self._next_poll(job, now)
+            return lifecycle.progress(job, percent=percent, due_at=due_at, at=now, detail=told(outcome.answer))
         if job.tries or job.missing:
             return lifecycle.answered(job, due_at=self._next_poll(job, now), at=now, detail=told(outcome.answer))
         return None
@@ -123,6 +123,13 @@ class PollStep:
             failure = Failure(code="upstream_job_lost", message="The upstream no longer knows the video it accepted.")
             return lifecycle.fail(job, failure, at=now, upstream_done=True, detail=told(outcome.answer))
         return self._again(job, "poll_not_found", told(outcome.answer), now, missing=True)
+
+    def _refused(self, job: Job, outcome: KeyRefused, now: float) -> lifecycle.Transition:
+        detail = told(outcome.answer, reason=outcome.reason)
+        if job.stood_still_s >= self.limits.queue_timeout_s:
+            failure = refused_for_too_long(outcome.reason)
+            return lifecycle.fail(job, failure, at=now, upstream_done=False, detail=detail)
+        return self._again(job, "poll_key_refused", detail, now, refused=True)
 
     def _unanswered(self, job: Job, outcome: NoAnswer, now: float) -> lifecycle.Transition:
         if self._waited(job, now) > PATIENCE * self.limits.max_wait_s:

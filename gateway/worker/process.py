@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.2
 BEAT_S = 2.0
 HOUSEKEEPING_S = 1.0
+JOIN_AGAIN_S = 1.0
 STOP_WITHIN_S = 17.0
 """For finishing what is claimed after SIGTERM; the whole process must be gone within 20."""
 
@@ -39,33 +40,55 @@ class WorkerProcess:
     database_now: Callable[[], float]
     monotonic: Clock
     stopping: threading.Event
+    ticking: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
         """Work until `stopping` is set, then finish or release what is claimed."""
-        self.workers.join(self.worker, now=self.database_now())
+        if not self._joined():
+            return
         scheduler = self._scheduler()
         scheduler.start()
         log.info("Worker %s is at work.", self.worker)
         self.stopping.wait()
         self._stop(scheduler)
 
+    def _joined(self) -> bool:
+        """Enter this worker, as soon as the database is there; False where it is stopped before that."""
+        while not self.stopping.is_set():
+            try:
+                self.workers.join(self.worker, now=self.database_now())
+            except Unavailable as error:
+                log.warning("The database is away, worker %s waits for it: %s", self.worker, error.message)
+                self.stopping.wait(JOIN_AGAIN_S)
+            else:
+                return True
+        return False
+
     def _scheduler(self) -> BackgroundScheduler:
-        # A lost tick is made up by the next one, so they coalesce and are never late enough to be dropped.
+        # A lost tick is made up by the next one, so they coalesce and are never late enough to be dropped. A thread for
+        # each, so that none waits for another.
+        acts: Mapping[str, tuple[Callable[[], object], float]] = {
+            "tick": (self._tick, TICK_S),
+            "beat": (lambda: self._unless_away(self._beat), BEAT_S),
+            "housekeeping": (lambda: self._unless_away(self.housekeeping.tick), HOUSEKEEPING_S),
+            "sweep": (lambda: self._unless_away(self.housekeeping.sweep), HOUSEKEEPING_S),
+        }
         scheduler = BackgroundScheduler(
             timezone=UTC,
-            executors={"default": ThreadPoolExecutor(max_workers=3)},
+            executors={"default": ThreadPoolExecutor(max_workers=len(acts))},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
         )
-        scheduler.add_job(self.ticker.tick, "interval", seconds=TICK_S, id="tick")
-        scheduler.add_job(self._beat, "interval", seconds=BEAT_S, id="beat")
-        scheduler.add_job(self._keep_house, "interval", seconds=HOUSEKEEPING_S, id="housekeeping")
+        for name, (act, seconds) in acts.items():
+            scheduler.add_job(act, "interval", seconds=seconds, id=name)
         return scheduler
 
-    def _beat(self) -> None:
-        self._unless_away(lambda now: self.workers.beat(self.worker, now=now))
+    def _tick(self) -> None:
+        with self.ticking:
+            if not self.stopping.is_set():
+                self.ticker.tick()
 
-    def _keep_house(self) -> None:
-        self._unless_away(self.housekeeping.tick)
+    def _beat(self, now: float) -> None:
+        self.workers.beat(self.worker, now=now)
 
     def _unless_away(self, act: Callable[[float], None]) -> None:
         try:
@@ -76,8 +99,11 @@ class WorkerProcess:
     def _stop(self, scheduler: BackgroundScheduler) -> None:
         log.info("Worker %s stops: no new claims.", self.worker)
         until = self.monotonic() + STOP_WITHIN_S
-        scheduler.remove_job("tick")
-        scheduler.remove_job("housekeeping")
+        for job in ("tick", "housekeeping", "sweep"):
+            scheduler.remove_job(job)
+        # A tick under way still begins what it claims: only after it is "idle" the end.
+        if self.ticking.acquire(timeout=max(0.0, until - self.monotonic())):
+            self.ticking.release()
         for pool in self.pools:
             pool.wait_idle(max(0.0, until - self.monotonic()))
         # The beat went on until here: what is finished late must not be taken over meanwhile.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.jobs import lifecycle
 from gateway.jobs.backoff import RECONCILE_DELAYS_S, delay
+from gateway.jobs.errors import StaleJob
 from gateway.jobs.job import Failure, Job, Status
 from gateway.jobs.ports import Claims, Submission, Submissions
-from gateway.upstreams.port import Listed, Page, all_videos
+from gateway.upstreams.port import Listed, Page
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
@@ -21,11 +24,18 @@ log = logging.getLogger(__name__)
 
 _UNKNOWN = "The answer to the submit was lost, and it could not be proven whether the upstream made the video."
 
+_MOST_PAGES = 200
+"""Of one walk: a list that ignores its cursor must not be walked for ever."""
+
+_SNAPSHOT = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
+"""The date that some upstreams put behind a model's name in their answers."""
+
 
 @dataclass(kw_only=True, slots=True)
 class Walk:
     """What one walk through a list, back to the intent, has shown."""
 
+    began: float
     complete: bool = False
     proven: bool = False
     """Whether the list showed an id that this key is known to have accepted: an empty list proves nothing by itself."""
@@ -33,6 +43,9 @@ class Walk:
     """Videos like ours that belong to no submission."""
     unclear: bool = False
     """Whether there was one that might be ours, of which the list shows too little to say."""
+    newest_first: bool = True
+    """Whether the list went back in time so far: only then may the walk end at the intent."""
+    oldest: float = math.inf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,57 +76,75 @@ class ReconcileStep:
             self._look(job, submission, moment)
 
     def _look(self, job: Job, submission: Submission, moment: Moment) -> None:
-        if submission.closed_at is None:
+        closed_at = submission.closed_at
+        if closed_at is None:
             # Nobody saw the socket close: its deadline has passed or its process is dead, so it closed by now.
-            self.submissions.lost(submission, now=moment())
-        closed_at = submission.closed_at if submission.closed_at is not None else moment()
+            closed_at = moment()
+            self.persistence.write(lambda: self.submissions.lost(submission, now=closed_at))
         route = self.routes.of(job)
         if route is None:
-            self._again(job, "upstream_not_configured", moment() + self.limits.poll_interval_s, moment)
-        elif not route.adapter.facts.can_list:
+            self._unlisted(job, submission, closed_at, moment)
+        elif not route.adapter.facts.can_list or not route.has_key(submission.key):
+            # Another key's list shows neither this video nor its absence.
             self._undecided(job, submission, moment)
         else:
-            self._judge(job, submission, self._walk(job, submission, route), closed_at, moment)
+            self._judge(job, submission, self._walk(job, submission, route, moment), closed_at, moment)
 
     def _judge(self, job: Job, submission: Submission, walk: Walk, closed_at: float, moment: Moment) -> None:
-        now = moment()
-        if len(walk.orphans) > 1 or walk.unclear or (walk.orphans and self.submissions.rivals(submission)):
+        if not walk.complete:
+            self._unlisted(job, submission, closed_at, moment)
+        elif len(walk.orphans) > 1 or (walk.orphans and (walk.unclear or self.submissions.rivals(submission))):
             self._fail(job, "The upstream shows more than one video that could be this one. " + _UNKNOWN, moment)
         elif walk.orphans:
             self._adopt(job, submission, walk.orphans[0], moment)
-        elif not walk.complete:
-            self._unlisted(job, submission, closed_at, moment)
-        elif not self._second_look(submission, closed_at, now):
-            self.submissions.walked(submission, now=now)
-            self._again(job, "not_in_list", max(closed_at + self.limits.reconcile_after_s, now + 1.0), moment)
+        elif walk.unclear:
+            self._undecided(job, submission, moment)
+        elif not self._second_look(submission, closed_at, walk.began):
+            self.persistence.write(lambda: self.submissions.walked(submission, now=moment()))
+            due_at = max(closed_at + self.limits.reconcile_after_s, moment() + 1.0)
+            self._again(job, "not_in_list", due_at, moment)
         elif walk.proven:
             self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
             self._requeue(job, "proven_absent", moment)
         else:
             self._undecided(job, submission, moment)
 
-    def _second_look(self, submission: Submission, closed_at: float, now: float) -> bool:
-        return submission.walked_at is not None and now >= closed_at + self.limits.reconcile_after_s
+    def _second_look(self, submission: Submission, closed_at: float, began: float) -> bool:
+        return submission.walked_at is not None and began >= closed_at + self.limits.reconcile_after_s
 
-    def _walk(self, job: Job, submission: Submission, route: Route) -> Walk:
-        walk = Walk()
+    def _walk(self, job: Job, submission: Submission, route: Route, moment: Moment) -> Walk:
+        walk = Walk(began=moment())
         since = submission.started_at - self.limits.clock_skew_s
-        for page in all_videos(route.adapter, route.key(submission.key)):
-            if not isinstance(page, Page):
-                return walk
-            owners = self.submissions.claimed_ids(route.name, [video.upstream_job_id for video in page.videos])
-            walk.proven = walk.proven or bool(owners)
-            for video in page.videos:
-                if video.upstream_job_id not in owners and (video.created_at is None or video.created_at >= since):
-                    self._note(walk, job, video)
-            if page.videos and all(v.created_at is not None and v.created_at < since for v in page.videos):
+        key = route.key(submission.key)
+        after: str | None = None
+        until = walk.began + self.limits.reconcile_lease_s / 2
+        for _ in range(_MOST_PAGES):
+            if moment() > until or not self.routes.afford(route.name, key.name, 1, now=moment()):
                 break
-        walk.complete = True
+            page = route.adapter.page(key, after=after)
+            if not isinstance(page, Page):
+                break
+            self._read(page, walk, job, route, since)
+            if page.next is None or (walk.newest_first and walk.oldest < since):
+                walk.complete = True
+                break
+            after = page.next
         return walk
 
+    def _read(self, page: Page, walk: Walk, job: Job, route: Route, since: float) -> None:
+        owners = self.submissions.claimed_ids(route.name, [video.upstream_job_id for video in page.videos])
+        walk.proven = walk.proven or bool(owners)
+        for video in page.videos:
+            walk.newest_first &= video.created_at is not None and video.created_at <= walk.oldest
+            walk.oldest = video.created_at if video.created_at is not None else walk.oldest
+            if video.upstream_job_id not in owners and (video.created_at is None or video.created_at >= since):
+                self._note(walk, job, video)
+
     def _note(self, walk: Walk, job: Job, video: Listed) -> None:
-        wanted = ((job.prompt or "").strip(), self.routes.upstream_model(job), job.size, job.seconds)
-        shown = (video.prompt.strip() if video.prompt is not None else None, video.model, video.size, video.seconds)
+        if any(video.upstream_job_id == orphan.upstream_job_id for orphan in walk.orphans):
+            return  # pages that overlap, since the list grew meanwhile
+        wanted = ((job.prompt or "").strip(), _plain(self.routes.upstream_model(job)), job.size, job.seconds)
+        shown = (video.prompt and video.prompt.strip(), _plain(video.model), video.size, video.seconds)
         if any(seen is not None and seen != want for seen, want in zip(shown, wanted, strict=True)):
             return
         if video.prompt is None:
@@ -124,8 +155,14 @@ class ReconcileStep:
     def _adopt(self, job: Job, submission: Submission, video: Listed, moment: Moment) -> None:
         log.info("Adopted upstream: video %s is %s at %s.", job.id, video.upstream_job_id, submission.upstream)
         found = video.upstream_job_id
-        self.persistence.write(lambda: self.submissions.accepted(submission, upstream_job_id=found, now=moment()))
-        self._accept(job, found, "adopted", moment)
+        try:
+            self.persistence.write(lambda: self.submissions.accepted(submission, upstream_job_id=found, now=moment()))
+        except StaleJob:
+            self._again(job, "orphan_taken", moment() + 1.0, moment)
+            return
+        # Its own answer may have come after all while the list was walked; what was written first holds.
+        kept = self.submissions.of_job(job)
+        self._accept(job, (kept and kept.upstream_job_id) or found, "adopted", moment)
 
     def _accept(self, job: Job, upstream_job_id: str, how: str, moment: Moment) -> None:
         now = moment()
@@ -156,3 +193,7 @@ class ReconcileStep:
     def _fail(self, job: Job, message: str, moment: Moment) -> None:
         failure = Failure(code="submission_unknown", message=message)
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=False))
+
+
+def _plain(model: str | None) -> str | None:
+    return _SNAPSHOT.sub("", model) if model is not None else None

@@ -8,6 +8,7 @@ from typing import Protocol
 from urllib.parse import urljoin
 
 from gateway.bucket.port import Bucket, BucketError, ObjectMissing
+from gateway.clock import Clock
 from gateway.jobs.errors import Refusal, Unavailable
 from gateway.jobs.job import Job
 from gateway.outbound.errors import AnswerLost, Blocked, NotSent
@@ -20,7 +21,9 @@ MAX_BYTES = 10 * 1024 * 1024
 _REDIRECTS = 3
 _REMOTE_TRIES = 4
 _DEADLINE_S = 30.0
+"""For the whole way to a picture, redirects included: half of what its job is claimed for."""
 _OK = 200
+_PASSING = {408, 425, 429}
 _REDIRECTION = {301, 302, 303, 307, 308}
 
 
@@ -29,7 +32,11 @@ class Unusable(Exception):
 
 
 class Unfetched(Exception):
-    """Not this time: try again."""
+    """Not this time: try again. `counts`: a few times only, since it is not our own bucket that is in trouble."""
+
+    def __init__(self, message: str, *, counts: bool) -> None:
+        super().__init__(message)
+        self.counts = counts
 
 
 class Fetch(Protocol):
@@ -47,6 +54,7 @@ class References:
     fetch: Fetch
     inspect: Callable[[bytes], str]
     """Return the content type of a picture that decodes; raises Refusal with what is wrong with it."""
+    monotonic: Clock
 
     def image(self, job: Job) -> Image | None:
         """Return the picture of a job, None where it has none. Raises Unusable or Unfetched."""
@@ -55,7 +63,7 @@ class References:
             return None
         if reference.object_key:
             return Image(data=self._kept(reference.object_key), content_type=reference.content_type)
-        return self._remote(reference.url, job.tries)
+        return self._remote(reference.url, job.missing)
 
     def _kept(self, key: str) -> bytes:
         try:
@@ -64,48 +72,58 @@ class References:
             message = "The reference picture is no longer in the bucket."
             raise Unusable(message) from None
         except BucketError as error:
-            raise Unfetched(str(error)) from error
+            raise Unfetched(str(error), counts=False) from error
 
-    def _remote(self, url: str, tries: int) -> Image:
+    def _remote(self, url: str, failed_before: int) -> Image:
         try:
             data = self._followed(url)
         except Unfetched as error:
-            if tries + 1 >= _REMOTE_TRIES:
+            if failed_before + 1 >= _REMOTE_TRIES:
                 raise Unusable(str(error)) from error
             raise
         try:
             return Image(data=data, content_type=self.inspect(data))
         except Unavailable as error:
-            raise Unfetched(error.message) from error
+            raise Unfetched(error.message, counts=False) from error
         except Refusal as error:
             raise Unusable(error.message) from error
 
     def _followed(self, url: str) -> bytes:
+        until = self.monotonic() + _DEADLINE_S
         for _ in range(_REDIRECTS + 1):
-            reply = self._get(url)
+            reply = self._get(url, until - self.monotonic())
             if reply.status not in _REDIRECTION:
                 return _body(reply)
-            url = urljoin(url, reply.headers.get("location", ""))
+            url = _target(reply, url)
         message = "The picture's URL redirects too often."
         raise Unusable(message)
 
-    def _get(self, url: str) -> Reply:
+    def _get(self, url: str, left_s: float) -> Reply:
+        late = "The picture's URL did not answer in time."
+        if left_s <= 0:
+            raise Unfetched(late, counts=True)
         try:
-            return self.fetch(url, deadline_s=_DEADLINE_S, max_body=MAX_BYTES + 1)
+            return self.fetch(url, deadline_s=left_s, max_body=MAX_BYTES + 1)
         except Blocked as error:
             message = "The picture's URL does not lead to a public address."
             raise Unusable(message) from error
         except (NotSent, AnswerLost) as error:
-            message = "The picture's URL did not answer in time."
-            raise Unfetched(message) from error
+            raise Unfetched(late, counts=True) from error
+
+
+def _target(reply: Reply, url: str) -> str:
+    try:
+        return urljoin(url, reply.headers["location"])
+    except (KeyError, ValueError) as error:
+        message = "The picture's URL redirects to nowhere."
+        raise Unusable(message) from error
 
 
 def _body(reply: Reply) -> bytes:
-    server_error, client_error = 500, 400
-    if reply.status >= server_error:
+    if reply.status in _PASSING or reply.status >= 500:
         message = f"The picture's URL answered {reply.status}."
-        raise Unfetched(message)
-    if reply.status >= client_error or reply.status != _OK:
+        raise Unfetched(message, counts=True)
+    if reply.status != _OK:
         message = f"The picture's URL answered {reply.status}."
         raise Unusable(message)
     if reply.truncated or len(reply.body) > MAX_BYTES:

@@ -12,7 +12,7 @@ from functools import partial
 from gateway.clock import Clock
 from gateway.jobs import lifecycle
 from gateway.jobs.backoff import BUCKET_DELAYS_S, SUBMIT_DELAYS_S, delay
-from gateway.jobs.errors import StaleJob
+from gateway.jobs.errors import StaleJob, Unavailable
 from gateway.jobs.job import Failure, Job
 from gateway.jobs.ports import Claims, Lane, Lanes, Submission, Submissions
 from gateway.observability.metrics import Metrics
@@ -31,6 +31,7 @@ from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
 from gateway.worker.references import References, Unfetched, Unusable
+from gateway.worker.rests import Rests
 from gateway.worker.routes import Route, Routes
 from gateway.worker.telling import told
 
@@ -59,23 +60,29 @@ class SubmitStep:
     limits: Limits
     metrics: Metrics
     monotonic: Clock
+    rests: Rests
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Take turns on every lane with room, at most `limit` jobs in all."""
         work: list[Callable[[], None]] = []
         for route, lane in self.routes.open_lanes():
-            jobs = self.submissions.take_turn(
-                lane,
-                worker=worker,
-                limit=limit - len(work),
-                lease_s=self.limits.prepare_lease_s,
-                now=moment(),
-            )
-            affordable = self.routes.afford(lane.upstream, lane.key, len(jobs), now=moment())
-            for job in jobs[affordable:]:
-                self.claims.release(job, due_at=moment())
-            work += [partial(self.run, job, route, lane, moment) for job in jobs[:affordable]]
+            now = moment()
+            if not self.rests.resting(lane.upstream, lane.key, now=now):
+                jobs = self._take_turn(route, lane, worker, limit - len(work), now)
+                work += [partial(self.run, job, route, lane, moment) for job in jobs]
         return work
+
+    def _take_turn(self, route: Route, lane: Lane, worker: str, limit: int, now: float) -> Sequence[Job]:
+        lease_s = self.limits.prepare_lease_s
+        most = min(limit, route.at_once(limit))
+        jobs = self.submissions.take_turn(lane, worker=worker, limit=most, lease_s=lease_s, now=now)
+        affordable = self.routes.afford(lane.upstream, lane.key, len(jobs), now=now)
+        for job in jobs[affordable:]:
+            self.claims.release(job, due_at=now)
+        if affordable < len(jobs):
+            # Else every tick would claim and give back the same rows until the rate allows the next one.
+            self.rests.until(lane.upstream, lane.key, now + route.apart_s)
+        return jobs[:affordable]
 
     def run(self, job: Job, route: Route, lane: Lane, moment: Moment) -> None:
         """Submit one claimed job, and write down what came of it."""
@@ -86,13 +93,22 @@ class SubmitStep:
             self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True))
             return
         except Unfetched as error:
-            due_at = moment() + delay(BUCKET_DELAYS_S, job.tries)
-            detail = {"reason": str(error)}
-            self.persistence.record(
-                lifecycle.again(job, event="reference_unfetched", due_at=due_at, at=moment(), detail=detail)
-            )
+            self._unfetched(job, error, moment)
             return
         self._submit(job, self._request(job, image), route, lane, moment)
+
+    def _unfetched(self, job: Job, error: Unfetched, moment: Moment) -> None:
+        due_at = moment() + delay(BUCKET_DELAYS_S, job.missing if error.counts else job.tries)
+        self.persistence.record(
+            lifecycle.again(
+                job,
+                event="reference_unfetched",
+                due_at=due_at,
+                at=moment(),
+                detail={"reason": str(error)},
+                missing=error.counts,
+            )
+        )
 
     def _request(self, job: Job, image: Image | None) -> VideoRequest:
         return VideoRequest(
@@ -118,8 +134,13 @@ class SubmitStep:
         committed_at = self.monotonic()
 
         def still_ours() -> bool:
-            # Whoever was frozen here for long must not send: somebody may have taken the job for lost meanwhile.
-            return self.monotonic() - committed_at < self.limits.submit_grace_s and self.claims.holds(job)
+            try:
+                held = self.claims.holds(job)
+            except Unavailable:
+                return False
+            # Whoever was frozen here for long must not send: somebody may have taken the job for lost meanwhile. The
+            # clock is read last, since asking the database may itself have taken long.
+            return held and self.monotonic() - committed_at < self.limits.submit_grace_s
 
         outcome = route.adapter.submit(request, route.key(lane.key), before_send=still_ours)
         self.metrics.submitted(upstream=route.name, outcome=type(outcome).__name__)
@@ -134,11 +155,10 @@ class SubmitStep:
             case KeyRefused():
                 self._key_refused(job, submission, outcome, moment)
             case NotAccepted():
-                wait_s = delay(SUBMIT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s)
-                detail = told(outcome.answer, reason=outcome.reason)
-                self._requeue(job, submission, moment, event="not_accepted", detail=detail, due_at=moment() + wait_s)
+                self._not_accepted(job, submission, outcome, moment)
             case NotSent():
-                self._requeue(job, submission, moment, event="not_sent", detail={}, due_at=moment())
+                due_at = moment() + delay(SUBMIT_DELAYS_S, job.tries)
+                self._requeue(job, submission, moment, event="not_sent", detail={}, due_at=due_at)
             case Unknown():
                 self._lost(job, submission, outcome, moment)
 
@@ -146,9 +166,13 @@ class SubmitStep:
         # First to the log: with the disk full, this line is all that knows of a video that is paid for.
         log.info("Accepted upstream: video %s is %s at %s.", job.id, outcome.upstream_job_id, submission.upstream)
         upstream_job_id = outcome.upstream_job_id
-        self.persistence.write(
-            lambda: self.submissions.accepted(submission, upstream_job_id=upstream_job_id, now=moment())
-        )
+        try:
+            self.persistence.write(
+                lambda: self.submissions.accepted(submission, upstream_job_id=upstream_job_id, now=moment())
+            )
+        except StaleJob:
+            self._not_its_own(job, outcome, moment)
+            return
         now = moment()
         self.persistence.record(
             lifecycle.accept(
@@ -159,7 +183,25 @@ class SubmitStep:
                 detail=told(outcome.answer, upstream=submission.upstream, key=submission.key),
             )
         )
-        self.lanes.answered(submission.upstream, submission.key, now=now)
+        self._key_taken(submission, moment)
+
+    def _not_its_own(self, job: Job, outcome: Accepted, moment: Moment) -> None:
+        """The upstream answered with an id that it gave to another video: whose picture it shows can't be told."""
+        message = "The upstream answered with another video's id, so whether it made this one is not known."
+        failure = Failure(code="submission_unknown", message=message)
+        detail = told(outcome.answer)
+        self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=False, detail=detail))
+
+    def _not_accepted(self, job: Job, submission: Submission, outcome: NotAccepted, moment: Moment) -> None:
+        asked_s = outcome.retry_after_s
+        self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=moment())
+        due_at = moment() + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)
+        detail = told(outcome.answer, reason=outcome.reason)
+        self._requeue(job, submission, moment, event="not_accepted", detail=detail, due_at=due_at)
+
+    def _key_taken(self, submission: Submission, moment: Moment) -> None:
+        self.rests.answered(submission.upstream, submission.key)
+        self.persistence.write(lambda: self.lanes.answered(submission.upstream, submission.key, now=moment()))
 
     def _refused(self, job: Job, submission: Submission, outcome: Refused, moment: Moment) -> None:
         failure = Failure(code=outcome.code, message=outcome.message)
@@ -167,10 +209,12 @@ class SubmitStep:
         # The job first: it carries the reason, and the slot is freed with it.
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True, detail=detail))
         self.persistence.write(lambda: self.submissions.refused(submission, absent=False, now=moment()))
-        self.lanes.answered(submission.upstream, submission.key, now=moment())
+        self._key_taken(submission, moment)
 
     def _key_refused(self, job: Job, submission: Submission, outcome: KeyRefused, moment: Moment) -> None:
         log.error("Upstream %s refuses key %s (%s).", submission.upstream, submission.key, outcome.reason)
+        # First that nothing was made: dead before that, the job would have to be looked for with a key that is refused.
+        self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
         self.persistence.write(
             lambda: self.lanes.pause(
                 submission.upstream, submission.key, reason=outcome.reason, answer=outcome.message, now=moment()

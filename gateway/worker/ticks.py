@@ -49,6 +49,10 @@ class Ticker:
         except Unavailable as error:
             log.warning("%s claimed nothing: %s", type(step).__name__, error.message)
             return 0
+        except Exception:
+            # A fault of one step must not keep the steps after it from their work.
+            log.exception("%s failed to claim.", type(step).__name__)
+            return 0
         for piece in work:
             pool.start(piece)
         return len(work)

@@ -11,15 +11,17 @@ from gateway.bucket.port import Bucket, BucketError
 from gateway.clock import Clock
 from gateway.jobs import lifecycle
 from gateway.jobs.backoff import BUCKET_DELAYS_S, CONTENT_DELAYS_S, delay
+from gateway.jobs.errors import Unavailable
 from gateway.jobs.intake import object_folder
 from gateway.jobs.job import Failure, Job, Status, Stored
 from gateway.jobs.ports import Claims, Lanes, Ledger
 from gateway.observability.metrics import Metrics
-from gateway.upstreams.port import Content, ContentBroken, ContentMissing, ContentNotReady, KeyRefused
+from gateway.upstreams.port import Answer, Content, ContentBroken, ContentMissing, ContentNotReady, KeyRefused
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
-from gateway.worker.routes import Route, Routes
+from gateway.worker.refusals import refused_for_too_long
+from gateway.worker.routes import Routes
 from gateway.worker.telling import told
 
 log = logging.getLogger(__name__)
@@ -30,6 +32,9 @@ MISSING_CONTENT_S = 30.0
 
 _LEAST_PATIENCE_S = 60.0
 """Tried for at least this long, whatever an upstream's clock makes of its own expiry."""
+
+_LONGEST_WAIT_S = 120.0
+"""However long an upstream asks for: its links may die before that."""
 
 _KEY_REFUSED_S = 30.0
 
@@ -50,6 +55,7 @@ class Lease:
         self._ledger = ledger
         self._lease_s = lease_s
         self._moment = moment
+        self._lost_at = moment() + lease_s
         self._extended_at = moment()
 
     def keep(self) -> None:
@@ -58,9 +64,17 @@ class Lease:
         if now - self._extended_at < self._lease_s / 3:
             return
         until = now + self._lease_s
-        if not (self._claims.extend(self._job, until=until) and self._ledger.extend(self._key, until=until)):
+        try:
+            extended = self._claims.extend(self._job, until=until) and self._ledger.extend(self._key, until=until)
+        except Unavailable as error:
+            # The lease still lasts: a database that is busy for a moment is no reason to fetch gigabytes again.
+            if now < self._lost_at:
+                log.warning("The lease of video %s is extended a little later: %s", self._job.id, error.message)
+                return
+            raise ClaimLost(self._job.id) from error
+        if not extended:
             raise ClaimLost(self._job.id)
-        self._extended_at = now
+        self._extended_at, self._lost_at = now, until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,39 +93,56 @@ class TransferStep:
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due transfers, as many as their keys' rates allow."""
-        lease_s = self.limits.transfer_lease_s
-        jobs = self.claims.due(Status.STORING, worker=worker, limit=limit, lease_s=lease_s, now=moment())
-        work = []
-        for job in jobs:
+        now = moment()
+        lease_s = self.limits.open_lease_s
+        claimed = self.claims.due(Status.STORING, worker=worker, limit=limit, lease_s=lease_s, now=now)
+        jobs, waiting = self.routes.affordable(claimed, now=now)
+        for job in waiting:
             route = self.routes.of(job)
-            if route is None:
-                log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
-            elif self.routes.afford(route.name, route.key(job.upstream_key).name, 1, now=moment()):
-                work.append(partial(self.run, job, route, moment))
-            else:
-                self.claims.release(job, due_at=moment() + 60.0 / route.requests_per_minute)
-        return work
+            self.claims.release(job, due_at=now + (route.apart_s if route else 0.0))
+        return [partial(self.run, job, moment) for job in jobs]
 
-    def run(self, job: Job, route: Route, moment: Moment) -> None:
+    def run(self, job: Job, moment: Moment) -> None:
         """Try one transfer, and write down what came of it."""
+        route = self.routes.of(job)
+        if route is None:
+            log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
+            gone = ContentNotReady(reason="its upstream is not configured", answer=Answer(status=None))
+            self._not_ready(job, gone, moment)
+            return
         key = route.key(job.upstream_key)
         with route.adapter.content(job.upstream_job_id or "", key, urls=job.content_urls) as outcome:
             match outcome:
                 case Content():
                     self._store(job, outcome, moment)
-                case ContentMissing():
+                case ContentMissing() if route.has_key(job.upstream_key):
                     self._missing(job, outcome, moment)
+                case ContentMissing():
+                    # Asked with another key than the one that accepted it: its 404 says nothing.
+                    reason = "asked with another key"
+                    self._not_ready(job, ContentNotReady(reason=reason, answer=outcome.answer), moment)
                 case ContentNotReady():
                     self._not_ready(job, outcome, moment)
                 case KeyRefused():
-                    self.lanes.pause(route.name, key.name, reason=outcome.reason, answer=outcome.message, now=moment())
-                    detail = told(outcome.answer, reason=outcome.reason)
-                    self._again(job, "content_key_refused", detail, _KEY_REFUSED_S, moment, our_fault=True)
+                    self._key_refused(job, outcome, route.name, key.name, moment)
+
+    def _key_refused(self, job: Job, outcome: KeyRefused, upstream: str, key: str, moment: Moment) -> None:
+        self.persistence.write(
+            lambda: self.lanes.pause(upstream, key, reason=outcome.reason, answer=outcome.message, now=moment())
+        )
+        detail = told(outcome.answer, reason=outcome.reason)
+        if job.stood_still_s >= self.limits.queue_timeout_s and not job.bucket_failed:
+            failure = refused_for_too_long(outcome.reason)
+            self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True, detail=detail))
+            return
+        self._again(job, "content_key_refused", detail, _KEY_REFUSED_S, moment, our_fault=True)
 
     def _store(self, job: Job, content: Content, moment: Moment) -> None:
         key = object_key(job, content.content_type)
         began = moment()
-        self.ledger.begin(key, until=moment() + self.limits.transfer_lease_s, now=moment())
+        self.persistence.write(
+            lambda: self.ledger.begin(key, until=moment() + self.limits.transfer_lease_s, now=moment())
+        )
         lease = Lease(
             job=job,
             key=key,
@@ -123,21 +154,26 @@ class TransferStep:
         try:
             stored = self._copy(job, key, content, lease)
         except ContentBroken as error:
-            self.ledger.discard(key, now=moment())
-            self.metrics.transferred(outcome="broken", moved=0, took_s=moment() - began)
+            self._give_up(key, "broken", began, moment)
             self._broken(job, str(error), content, moment)
         except BucketError as error:
-            self.ledger.discard(key, now=moment())
-            self.metrics.transferred(outcome="bucket_failed", moved=0, took_s=moment() - began)
+            self._give_up(key, "bucket_failed", began, moment)
             self._bucket_failed(job, str(error), moment)
         except ClaimLost:
-            self.ledger.discard(key, now=moment())
+            self._give_up(key, "claim_lost", began, moment)
             self.claims.release(job, due_at=moment())
         else:
             self.metrics.transferred(outcome="stored", moved=stored.size, took_s=moment() - began)
             done = lifecycle.complete(job, stored=stored, at=moment(), detail=told(content.answer, bytes=stored.size))
             if not self.persistence.record(done):
-                self.ledger.discard(key, now=moment())
+                self._discard(key, moment)
+
+    def _give_up(self, key: str, outcome: str, began: float, moment: Moment) -> None:
+        self._discard(key, moment)
+        self.metrics.transferred(outcome=outcome, moved=0, took_s=moment() - began)
+
+    def _discard(self, key: str, moment: Moment) -> None:
+        self.persistence.write(lambda: self.ledger.discard(key, now=moment()))
 
     def _copy(self, job: Job, key: str, content: Content, lease: Lease) -> Stored:
         def alive() -> None:
@@ -175,7 +211,7 @@ class TransferStep:
             code = "content_invalid" if outcome.invalid else "content_expired"
             self._fail(job, code, "The upstream did not serve the content in time.", detail, moment)
             return
-        wait_s = delay(CONTENT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s)
+        wait_s = delay(CONTENT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s, longest_s=_LONGEST_WAIT_S)
         self._again(job, "content_not_ready", detail, wait_s, moment)
 
     def _broken(self, job: Job, reason: str, content: Content, moment: Moment) -> None:
