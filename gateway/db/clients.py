@@ -20,6 +20,10 @@ _ROTATION_S = 24 * 3600.0
 """How long the secret before a rotation goes on signing beside the new one."""
 
 
+_CLOCK_STEP_S = 5.0
+"""A rate spent this much further ahead than it can be was spent by a clock that has been set back."""
+
+
 class SqlClients:
     """Clients made by `gateway keys`, and those named in the settings, whose keys never enter the database."""
 
@@ -88,7 +92,7 @@ class SqlClients:
             return connection.scalar(sa.select(api_keys.c.id).where(api_keys.c.client == client).limit(1)) is not None
 
     def secret_versions(self, client: str, *, now: float) -> Sequence[int]:
-        """Return the versions of the client's webhook secret that sign now, newest first; two for a day after rotating."""
+        """Return the versions of the webhook secret that sign now, newest first; two for a day after a rotation."""
         with self._database.read() as connection:
             row = connection.execute(
                 sa.select(clients.c.secret_version, clients.c.secret_rotated_at).where(clients.c.name == client)
@@ -125,6 +129,8 @@ class SqlClients:
                 )
                 or 0
             )
+            if spent > now + 60.0 + _CLOCK_STEP_S:
+                spent = now
             upto = max(spent, now) + apart
             if upto - now > 60.0 + 1e-6:
                 return upto - now - 60.0

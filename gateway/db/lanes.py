@@ -9,6 +9,9 @@ from gateway.db.submissions import lock_key
 from gateway.db.tables import upstream_keys
 from gateway.jobs.backoff import PROBE_DELAYS_S, delay
 
+_CLOCK_STEP_S = 5.0
+"""A rate spent this far ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
+
 
 class SqlLanes:
     """The state of upstream keys."""
@@ -73,8 +76,11 @@ class SqlLanes:
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
             spent = max(row["spent_until"], now - apart * burst)
-            granted = min(wanted, int((now - spent) / apart + 1e-9))
-            if granted:
+            if spent > now + _CLOCK_STEP_S:
+                spent = now
+            # Seconds since 1970 in a double are good to a quarter of a microsecond, an interval may be milliseconds.
+            granted = max(0, min(wanted, int((now - spent) / apart + 1e-4)))
+            if granted or spent == now:
                 connection.execute(
                     sa.update(upstream_keys).where(*_is(upstream, key)).values(spent_until=spent + granted * apart)
                 )

@@ -209,8 +209,11 @@ class _SessionProof:
     def let_go(self, worker: str) -> None:
         with self._guard:
             session = self._held.pop(worker, None)
-            if session is not None:
-                _end(session)
+            if session is None:
+                return
+            with suppress(SQLAlchemyError):
+                session.scalar(sa.select(sa.func.pg_advisory_unlock(_lock_number(worker))))
+            _end(session)
 
 
 def _still_open(session: Connection) -> bool:

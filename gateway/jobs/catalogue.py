@@ -68,7 +68,10 @@ class Catalogue:
         if offers is None:
             message = f"The model '{name[:100]}' is not served here. Allowed: {_listed(list(self.models))}."
             raise InvalidField("model", message, code="model_not_found")
-        filled = [(size or offer.default_size, seconds or offer.default_seconds) for offer in offers]
+        filled = [
+            (offer.default_size if size is None else size, offer.default_seconds if seconds is None else seconds)
+            for offer in offers
+        ]
         # The first upstream that can serve what was named fills the gaps; its defaults need not be the first one's.
         fits = (chosen for chosen, offer in zip(filled, offers, strict=True) if offer.takes(*chosen))
         chosen_size, chosen_seconds = next(fits, filled[0])

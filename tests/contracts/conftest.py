@@ -10,6 +10,7 @@ import pytest
 
 from gateway.db.engine import Database
 from gateway.db.migrate import migrate
+from gateway.db.workers import SqlWorkers
 from tests.contracts.world import World
 
 
@@ -63,6 +64,27 @@ def database(open_database: Callable[..., Database]) -> Database:
 
 
 @pytest.fixture
-def world(database: Database) -> World:
+def open_workers(open_database: Callable[..., Database]) -> Iterator[Callable[[], SqlWorkers]]:
+    """Open the workers' table as another process would; what was joined and not left is let go, as at its end."""
+    opened: list[SqlWorkers] = []
+
+    def open_one() -> SqlWorkers:
+        opened.append(SqlWorkers(open_database(pool_size=2)))
+        return opened[-1]
+
+    yield open_one
+    for workers in opened:
+        let_go(workers)
+
+
+@pytest.fixture
+def world(database: Database) -> Iterator[World]:
     """Everything behind the ports, on one database."""
-    return World(database)
+    world = World(database)
+    yield world
+    let_go(world.workers)
+
+
+def let_go(workers: SqlWorkers) -> None:
+    for name in list(workers._proof._held):
+        workers._proof.let_go(name)

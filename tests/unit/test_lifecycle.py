@@ -79,7 +79,7 @@ def test_the_table_has_these_arrows_and_no_others() -> None:
 
 
 def test_every_status_is_either_final_or_unfinished_and_has_a_word_of_the_protocol() -> None:
-    assert FINAL | UNFINISHED == set(Status)
+    assert set(Status) == FINAL | UNFINISHED
     assert not FINAL & UNFINISHED
     assert {status for status in Status if not ARROWS[status]} == FINAL
     assert {SHOWN_AS[status] for status in Status} == {"queued", "in_progress", "completed", "failed", "cancelled"}

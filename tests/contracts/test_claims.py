@@ -1,0 +1,155 @@
+"""Claims: nobody gets what another has, and a claim that is over changes nothing."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from gateway.db.claims import SqlClaims
+from gateway.db.engine import Database
+from gateway.jobs import lifecycle
+from gateway.jobs.job import Job, Status
+from tests.contracts.world import NOW, World, race
+
+
+def claim(world: World, *, limit: int = 10, now: float = NOW, lease_s: float = 60) -> list[Job]:
+    return list(world.claims.due(Status.QUEUED, worker="w", limit=limit, lease_s=lease_s, now=now))
+
+
+def test_a_claim_takes_what_is_due_in_that_status_the_longest_due_first(world: World) -> None:
+    late, later = world.queued(at=NOW - 5), world.queued(at=NOW - 3)
+    world.queued(due_at=NOW + 1)
+    world.failed()
+    (first,) = claim(world, limit=1)
+    (second,) = claim(world, limit=5)
+    assert (first.id, second.id) == (late.id, later.id)
+    assert (first.due_at, first.claimed_by, first.claimed_at, first.claim_token) == (NOW + 60, "w", NOW, 1)
+    assert claim(world) == []
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_a_claim_of_nothing_takes_nothing(world: World, limit: int) -> None:
+    world.queued()
+    assert claim(world, limit=limit) == []
+    assert len(claim(world)) == 1
+
+
+def test_a_claim_comes_back_with_its_lease(world: World) -> None:
+    world.queued()
+    claim(world)
+    assert claim(world, now=NOW + 59.9) == []
+    (again,) = claim(world, now=NOW + 60)
+    assert again.claim_token == 2
+
+
+def test_sixteen_claimers_never_get_the_same_row_take_at_most_their_limit_and_together_get_all(world: World) -> None:
+    ids = {world.queued().id for _ in range(100)}
+    taken: list[list[str]] = []
+
+    def take(_: int) -> None:
+        while batch := claim(world, limit=3):
+            taken.append([job.id for job in batch])
+
+    assert [result for result in race(take) if result is not None] == []
+    # A claimer finds nothing while another holds the rows; whoever is left has missed none.
+    taken.append([job.id for job in claim(world, limit=100)])
+    got = [job_id for batch in taken for job_id in batch]
+    assert sorted(got) == sorted(ids)
+    assert max(len(batch) for batch in taken[:-1]) <= 3
+
+
+CLAIMER = """
+import sys
+from gateway.db.claims import SqlClaims
+from gateway.db.engine import Database
+from gateway.jobs.job import Status
+claims = SqlClaims(Database(sys.argv[1], synchronous="off"))
+print("ready", flush=True)
+sys.stdin.readline()
+while batch := claims.due(Status.QUEUED, worker=sys.argv[2], limit=3, lease_s=60, now=float(sys.argv[3])):
+    print(*(job.id for job in batch), flush=True)
+"""
+
+
+def test_four_processes_never_get_the_same_row_and_together_get_all(world: World, database_url: str) -> None:
+    ids = {world.queued().id for _ in range(60)}
+    command = [sys.executable, "-c", CLAIMER, database_url]
+    processes = [
+        subprocess.Popen([*command, f"w{number}", str(NOW)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for number in range(4)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    said = []
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    for process in processes:
+        said += process.communicate(timeout=60)[0].split()
+        assert process.returncode == 0
+    said += [job.id for job in claim(world, limit=100)]
+    assert sorted(said) == sorted(ids)
+
+
+def test_the_latest_claim_is_held_until_the_job_moves_on(world: World) -> None:
+    world.queued()
+    (job,) = claim(world)
+    assert world.claims.holds(job)
+    assert world.claims.extend(job, until=NOW + 99)
+    assert world.now_holds(job).due_at == NOW + 99
+    assert world.claims.holds(job)
+    world.recorder.cancel(job.id, client="ann", now=NOW)
+    assert not world.claims.holds(job)
+    assert not world.claims.extend(job, until=NOW + 999)
+
+
+def test_a_claim_that_was_taken_over_neither_holds_nor_extends_nor_releases(world: World) -> None:
+    world.queued()
+    (old,) = claim(world)
+    (new,) = claim(world, now=NOW + 60)
+    assert not world.claims.holds(old)
+    assert not world.claims.extend(old, until=NOW + 999)
+    world.claims.release(old, due_at=NOW)
+    assert world.now_holds(new) == new
+    assert world.claims.holds(new)
+
+
+def test_a_released_claim_is_due_when_said_and_held_no_longer(world: World) -> None:
+    world.queued()
+    (job,) = claim(world)
+    world.claims.release(job, due_at=NOW + 2)
+    assert not world.claims.holds(job)
+    released = world.now_holds(job)
+    assert (released.claimed_by, released.due_at) == (None, NOW + 2)
+    assert [one.id for one in claim(world, now=NOW + 2)] == [job.id]
+
+
+def test_of_two_holders_of_one_row_only_the_first_can_record(world: World) -> None:
+    world.rendering()
+    (slow,) = world.claims.due(Status.RENDERING, worker="slow", limit=1, lease_s=5, now=NOW + 30)
+    (quick,) = world.claims.due(Status.RENDERING, worker="quick", limit=1, lease_s=5, now=NOW + 36)
+    world.recorder.record(lifecycle.progress(quick, percent=9, due_at=NOW + 60, at=NOW + 37, detail={}))
+    assert not world.claims.holds(slow)
+    assert not world.claims.holds(quick)
+
+
+def test_jobs_expire_in_the_queue_by_their_age_not_by_their_schedule(world: World) -> None:
+    old = world.queued(at=NOW - 100, due_at=NOW + 500)
+    older = world.queued(at=NOW - 200)
+    world.queued(at=NOW - 10)
+    world.failed(now=NOW - 300)
+    assert [job.id for job in world.claims.expired_in_queue(before=NOW - 50, limit=9)] == [older.id, old.id]
+    assert [job.id for job in world.claims.expired_in_queue(before=NOW - 50, limit=1)] == [older.id]
+
+
+def test_a_claim_in_one_process_is_seen_by_another(world: World, open_database: Callable[..., Database]) -> None:
+    world.queued()
+    (job,) = claim(world)
+    other = SqlClaims(open_database())
+    assert other.holds(job)
+    assert list(other.due(Status.QUEUED, worker="o", limit=1, lease_s=60, now=NOW)) == []
