@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -41,6 +42,29 @@ class Route:
         return any(key.name == name for key in self.keys)
 
 
+class PutOff:
+    """Since when jobs wait for their key's rate. Of one ticker, in memory: forgetting it costs a turn."""
+
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def longest_first(self, jobs: Sequence[Job]) -> list[Job]:
+        """Return the jobs in the order in which they are to be served."""
+        return sorted(jobs, key=lambda job: self._since.get(job.id, math.inf))
+
+    def note(self, told: Sequence[tuple[Job, float | None]], *, now: float) -> None:
+        """Remember who was put off, and forget who was not."""
+        if len(self._since) > self._MOST:
+            self._since.clear()
+        for job, later in told:
+            if later is None:
+                self._since.pop(job.id, None)
+            else:
+                self._since.setdefault(job.id, now)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Routes:
     """Every upstream, with what the catalogue says of the models they serve."""
@@ -73,22 +97,26 @@ class Routes:
             return wanted
         return self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now)
 
-    def affordable(self, jobs: Sequence[Job], *, now: float) -> tuple[list[Job], list[Job]]:
-        """Part claimed jobs into those whose keys' rates allow a request now and those that have to wait."""
-        granted: list[Job] = []
-        waiting: list[Job] = []
+    def affordable(self, jobs: Sequence[Job], *, now: float, put_off: PutOff) -> list[tuple[Job, float | None]]:
+        """Spend the keys' rates on claimed jobs: None beside each that may ask now, else when it may try again.
+
+        Who was put off longest comes first: a claim returns its rows in no order, and the last must not stay the last.
+        """
+        told: list[tuple[Job, float | None]] = []
         of_key: dict[tuple[str, str], list[Job]] = {}
-        for job in jobs:
+        for job in put_off.longest_first(jobs):
             route = self.of(job)
             if route is None:
-                granted.append(job)
+                told.append((job, None))
             else:
                 of_key.setdefault((route.name, route.key(job.upstream_key).name), []).append(job)
         for (upstream, key), mine in of_key.items():
             count = self.afford(upstream, key, len(mine), now=now)
-            granted += mine[:count]
-            waiting += mine[count:]
-        return granted, waiting
+            apart_s = self.upstreams[upstream].apart_s
+            told += [(job, None) for job in mine[:count]]
+            told += [(job, now + apart_s * min(place, 4)) for place, job in enumerate(mine[count:], start=1)]
+        put_off.note(told, now=now)
+        return told
 
     def keys_serving(self, model: str) -> set[tuple[str, str]]:
         """Return the upstream keys, as configured today, that a model may be asked of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 from gateway.bucket.port import Bucket, BucketError
@@ -21,7 +21,7 @@ from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
 from gateway.worker.refusals import refused_for_too_long
-from gateway.worker.routes import Routes
+from gateway.worker.routes import PutOff, Routes
 from gateway.worker.telling import told
 
 log = logging.getLogger(__name__)
@@ -90,17 +90,20 @@ class TransferStep:
     limits: Limits
     metrics: Metrics
     stopping: Callable[[], bool]
+    put_off: PutOff = field(default_factory=PutOff)
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due transfers, as many as their keys' rates allow."""
         now = moment()
         lease_s = self.limits.open_lease_s
         claimed = self.claims.due(Status.STORING, worker=worker, limit=limit, lease_s=lease_s, now=now)
-        jobs, waiting = self.routes.affordable(claimed, now=now)
-        for job in waiting:
-            route = self.routes.of(job)
-            self.claims.release(job, due_at=now + (route.apart_s if route else 0.0))
-        return [partial(self.run, job, moment) for job in jobs]
+        work = []
+        for job, later in self.routes.affordable(claimed, now=now, put_off=self.put_off):
+            if later is None:
+                work.append(partial(self.run, job, moment))
+            else:
+                self.claims.release(job, due_at=later)
+        return work
 
     def run(self, job: Job, moment: Moment) -> None:
         """Try one transfer, and write down what came of it."""

@@ -18,7 +18,12 @@ def refuses(reason: str = "auth") -> KeyRefused:
 
 def test_an_accepted_job_renders_under_the_upstreams_id_and_keeps_its_slot(worker: Worker) -> None:
     job = worker.rendering()
-    assert (job.status, job.upstream_job_id, job.upstream, job.upstream_key) == (Status.RENDERING, "up_1", "main", "one")
+    assert (job.status, job.upstream_job_id, job.upstream, job.upstream_key) == (
+        Status.RENDERING,
+        "up_1",
+        "main",
+        "one",
+    )
     assert (job.accepted_at, job.due_at) == (worker.time(), worker.time() + 30)
     assert worker.submission(job).outcome == "accepted"
     assert worker.slots() == 1

@@ -1,0 +1,319 @@
+"""Transfers: whole or not at all, tried for as long as the upstream keeps the content, and never our bucket's fault alone."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from gateway.db.tables import objects
+from gateway.jobs.errors import Unavailable
+from gateway.jobs.job import Job, Status
+from gateway.upstreams.port import ContentMissing, ContentNotReady, ContentOutcome, Key, KeyRefused
+from tests.worker_world import FILM, LIMITS, SAID, Worker, film
+
+GONE = ContentMissing(answer=SAID)
+NOT_YET = ContentNotReady(reason="400", answer=SAID)
+NO_VIDEO = ContentNotReady(reason="not a video", answer=SAID, invalid=True)
+REFUSED = KeyRefused(reason="auth", message="no", answer=SAID)
+
+
+def fetch(worker: Worker, job: Job, *outcomes: ContentOutcome) -> Job:
+    """Let the next tries bring these, each when it is due."""
+    for outcome in outcomes:
+        worker.time.now = max(worker.time.now, worker.now(job).due_at)
+        worker.upstream.contents.append(outcome)
+        assert worker.run(worker.transfer) == 1
+    return worker.now(job)
+
+
+def fetch_until_final(worker: Worker, job: Job, outcome: ContentOutcome) -> float:
+    """Let every try bring this until the job is final; for how long that went on."""
+    began = worker.time()
+    while not worker.now(job).final:
+        fetch(worker, job, outcome)
+    return worker.time() - began
+
+
+def code(job: Job) -> str | None:
+    return job.error.code if job.error else None
+
+
+def states(worker: Worker) -> list[str]:
+    return sorted(row.state for row in worker.world.rows(objects))
+
+
+def test_a_finished_video_is_stored_whole_and_named_by_its_job(worker: Worker) -> None:
+    job = worker.storing()
+    done = fetch(worker, job, film())
+    assert done.status is Status.COMPLETED
+    assert done.stored is not None
+    assert worker.bucket.objects == {done.stored.object_key: FILM}
+    assert done.stored.size == len(FILM)
+    assert done.stored.sha256 == hashlib.sha256(FILM).hexdigest()
+    assert done.stored.object_key.endswith(".mp4")
+    assert done.content_urls == ()
+    assert states(worker) == ["kept"]
+
+
+def test_a_broken_download_is_repeated_soon_then_less_often_under_a_key_of_its_own(worker: Worker) -> None:
+    job = worker.storing()
+    waits: list[float] = []
+    for _ in range(4):
+        tried = fetch(worker, job, film(breaks_after=100))
+        waits.append(tried.due_at - worker.time())
+    assert waits == [4, 10, 30, 30]
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+    keys = [row.key for row in worker.world.rows(objects)]
+    assert len(set(keys)) == 5
+    assert states(worker) == ["garbage"] * 4 + ["kept"]
+    worker.live(3700, every_s=300)
+    worker.live(3700, every_s=300)
+    assert list(worker.bucket.objects.values()) == [FILM]
+    assert states(worker) == ["kept"]
+
+
+@pytest.mark.parametrize("outcome", [film(breaks_after=5), NOT_YET])
+def test_a_download_that_never_succeeds_is_repeated_until_the_content_expires(
+    worker: Worker, outcome: ContentOutcome
+) -> None:
+    job = worker.storing(expires_at=worker.time() + 900)
+    took = fetch_until_final(worker, job, outcome)
+    assert 860 <= took <= 910
+    assert code(worker.now(job)) == "content_expired"
+
+
+def test_content_is_tried_for_an_hour_where_no_expiry_is_named(worker: Worker) -> None:
+    job = worker.storing()
+    assert 3590 <= fetch_until_final(worker, job, NOT_YET) <= 3640
+
+
+def test_content_is_tried_for_a_minute_whatever_the_upstreams_clock_says(worker: Worker) -> None:
+    job = worker.storing(expires_at=worker.time() - 5000)
+    assert 60 <= fetch_until_final(worker, job, NOT_YET) <= 100
+
+
+def test_content_that_is_never_a_video_is_called_so(worker: Worker) -> None:
+    job = worker.storing(expires_at=worker.time() + 100)
+    fetch_until_final(worker, job, NO_VIDEO)
+    assert code(worker.now(job)) == "content_invalid"
+
+
+def test_404_is_final_at_the_fourth_over_at_least_thirty_seconds(worker: Worker) -> None:
+    job = worker.storing()
+    began = worker.time()
+    assert fetch(worker, job, GONE, GONE, GONE).status is Status.STORING
+    assert code(fetch(worker, job, GONE)) == "content_expired"
+    assert worker.time() - began >= 30
+
+
+def test_a_404_under_another_key_than_the_one_that_accepted_says_nothing(worker: Worker) -> None:
+    job = worker.storing()
+    successor = worker.again(keys=(Key(name="other", secret="s9"),))
+    assert fetch(successor, job, *[GONE] * 8).status is Status.STORING
+
+
+def test_a_long_retry_after_does_not_outlive_the_content(worker: Worker) -> None:
+    job = worker.storing()
+    tried = fetch(worker, job, ContentNotReady(reason="429", answer=SAID, retry_after_s=3000))
+    assert tried.due_at - worker.time() == 120
+
+
+def test_trouble_with_the_bucket_never_uses_up_the_videos_time(worker: Worker) -> None:
+    job = worker.storing(expires_at=worker.time() + 900)
+    worker.bucket.down = True
+    while worker.time() - job.created_at < 20_000:
+        fetch(worker, job, film())
+    assert worker.now(job).status is Status.STORING
+    worker.bucket.down = False
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+
+
+def test_content_that_is_gone_after_trouble_with_the_bucket_is_the_buckets_fault(worker: Worker) -> None:
+    job = worker.storing()
+    worker.bucket.down = True
+    fetch(worker, job, film())
+    assert code(fetch(worker, job, *[GONE] * 4)) == "storage_error"
+
+
+def test_while_its_key_is_refused_the_contents_time_stands_still(worker: Worker) -> None:
+    job = worker.storing(expires_at=worker.time() + 900)
+    assert fetch(worker, job, *[REFUSED] * 100).status is Status.STORING
+    assert worker.time() - job.created_at > 2900
+    assert worker.world.queries.upstream_keys()[0].pause_reason == "auth"
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+
+
+def test_a_key_refused_for_as_long_as_a_video_may_queue_ends_the_tries(make_worker: Callable[..., Worker]) -> None:
+    worker = make_worker(limits=replace(LIMITS, queue_timeout_s=120))
+    job = worker.storing()
+    assert 110 <= fetch_until_final(worker, job, REFUSED) <= 160
+    assert code(worker.now(job)) == "upstream_auth"
+
+
+def test_content_of_an_upstream_that_is_no_longer_configured_expires_too(worker: Worker) -> None:
+    job = worker.storing(expires_at=worker.time() + 300)
+    bare = worker.again(configured=False)
+    fetch_until_final(bare, job, GONE)
+    assert code(bare.now(job)) == "content_expired"
+
+
+def test_a_slow_transfer_keeps_its_claim_and_its_object_for_as_long_as_bytes_move(worker: Worker) -> None:
+    job = worker.storing()
+
+    def slowly() -> None:
+        worker.time.on(30)
+        assert worker.run(worker.transfer) == 0
+        worker.housekeeping.sweep(worker.time())
+
+    long_film = FILM * 10
+    done = fetch(worker, job, film(long_film, at=slowly))
+    assert worker.time() - job.created_at > 1000
+    assert done.stored is not None
+    assert worker.bucket.objects[done.stored.object_key] == long_film
+
+
+def test_a_slow_first_byte_is_waited_for_by_one_try_alone(worker: Worker) -> None:
+    worker.storing()
+    [piece] = worker.transfer.claim(worker="a", limit=5, moment=worker.moment())
+    worker.time.on(240)
+    assert worker.transfer.claim(worker="b", limit=5, moment=worker.moment()) == []
+    piece()
+
+
+def test_a_lease_is_written_at_every_third_and_not_at_every_part(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+    extended: list[float] = []
+    extend = worker.world.claims.extend
+
+    def counted(job: Job, *, until: float) -> bool:
+        extended.append(until)
+        return extend(job, until=until)
+
+    monkeypatch.setattr(worker.world.claims, "extend", counted)
+    fetch(worker, job, film(FILM * 10, at=lambda: worker.time.on(1)))
+    moved_s = worker.time() - job.created_at - 30
+    assert len(extended) == int(moved_s // 40)
+
+
+def test_a_database_that_is_busy_for_a_moment_does_not_end_a_transfer(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+    extend = worker.world.claims.extend
+    tried: list[float] = []
+
+    def busy_at_first(job: Job, *, until: float) -> bool:
+        tried.append(until)
+        if len(tried) < 3:
+            raise Unavailable("busy", code="unavailable")
+        return extend(job, until=until)
+
+    monkeypatch.setattr(worker.world.claims, "extend", busy_at_first)
+    assert fetch(worker, job, film(FILM * 10, at=lambda: worker.time.on(10))).status is Status.COMPLETED
+
+
+def test_a_transfer_is_given_up_when_its_lease_ran_out_unextended(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+
+    def away(job: Job, *, until: float) -> bool:
+        raise Unavailable("away", code="unavailable")
+
+    monkeypatch.setattr(worker.world.claims, "extend", away)
+    assert fetch(worker, job, film(FILM * 10, at=lambda: worker.time.on(10))).status is Status.STORING
+    assert states(worker) == ["garbage"]
+
+
+def test_of_two_tries_at_once_the_one_that_still_holds_the_claim_wins(worker: Worker) -> None:
+    job = worker.storing()
+    other = worker.again(name="worker-b")
+    taken: list[int] = []
+
+    def frozen_once() -> None:
+        if not taken:
+            taken.append(1)
+            worker.time.on(700)
+            other.upstream.contents.append(film())
+            assert other.run(other.transfer) == 1
+
+    worker.upstream.contents.append(film(FILM * 3, at=frozen_once))
+    worker.run(worker.transfer)
+    done = worker.now(job)
+    assert done.stored is not None
+    assert done.stored.size == len(FILM)
+    worker.live(30)
+    worker.live(7300, every_s=600)
+    assert worker.bucket.objects == {done.stored.object_key: FILM}
+    assert worker.events(job).count("completed") == 1
+
+
+def test_a_transfer_that_ends_after_its_object_was_swept_stores_nothing(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+    write = worker.bucket.write
+
+    def frozen_at_the_end(*args: object, **named: object) -> object:
+        written = write(*args, **named)  # type: ignore[arg-type]
+        worker.time.on(500)
+        worker.housekeeping.sweep(worker.time())
+        return written
+
+    monkeypatch.setattr(worker.bucket, "write", frozen_at_the_end)
+    assert fetch(worker, job, film()).status is Status.STORING
+    assert worker.bucket.objects == {}
+    monkeypatch.undo()
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+
+
+def test_a_worker_that_stops_gives_its_transfer_back_for_others_to_begin_at_once(worker: Worker) -> None:
+    job = worker.storing()
+    after = fetch(worker, job, film(at=worker.stopping.set))
+    assert (after.status, after.due_at, after.claimed_by) == (Status.STORING, worker.time(), None)
+    assert states(worker) == ["garbage"]
+    assert worker.bucket.objects == {}
+
+
+@pytest.mark.parametrize("erased", [False, True])
+def test_a_video_stopped_during_its_transfer_leaves_nothing_in_the_bucket(worker: Worker, erased: bool) -> None:
+    job = worker.storing()
+    stop = worker.world.recorder.erase if erased else worker.world.recorder.cancel
+    stopped: list[int] = []
+
+    def now_and_once() -> None:
+        if not stopped:
+            stopped.append(1)
+            stop(job.id, client="ann", now=worker.time())
+
+    worker.upstream.contents.append(film(at=now_and_once))
+    worker.run(worker.transfer)
+    assert worker.now(job).status is Status.CANCELLED
+    worker.live(30)
+    assert worker.bucket.objects == {}
+
+
+def test_a_completion_whose_commit_was_answered_too_late_keeps_its_object(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+    record = worker.world.recorder.record
+    tried: list[int] = []
+
+    def committed_but_unheard(transition: object) -> object:
+        recorded = record(transition)  # type: ignore[arg-type]
+        tried.append(1)
+        if len(tried) == 1:
+            raise Unavailable("the connection was lost", code="unavailable")
+        return recorded
+
+    monkeypatch.setattr(worker.world.recorder, "record", committed_but_unheard)
+    done = fetch(worker, job, film())
+    assert done.status is Status.COMPLETED
+    worker.live(30)
+    assert list(worker.bucket.objects.values()) == [FILM]
