@@ -175,3 +175,11 @@ def test_gunicorn_lines_go_through_the_same_handler(stream: io.StringIO) -> None
     PropagatingLogger(Config()).info("Listening at: %s", "http://127.0.0.1:8080")
     (line,) = lines(stream)
     assert (line["message"], line["logger"]) == ("Listening at: http://127.0.0.1:8080", "gunicorn.error")
+
+
+def test_what_a_line_is_given_beside_its_words_are_fields_of_the_json() -> None:
+    stream = io.StringIO()
+    configure_logs(form="json", stream=stream)
+    logging.getLogger("gateway.api").info("GET /v1/videos 200", extra={"request_id": "req_1", "status": 200})
+    line = json.loads(stream.getvalue())
+    assert (line["message"], line["request_id"], line["status"]) == ("GET /v1/videos 200", "req_1", 200)
