@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 def serve_all(settings: Settings, cwd: Path) -> int:
     """Run the API and a worker as children until a signal or until one of them ends; returns the exit status."""
+    die_with_parent()
     _configure_logs(settings)
     installation = _proven(settings, cwd)
     try:
@@ -70,9 +71,7 @@ def serve_worker(settings: Settings, cwd: Path) -> None:
     """Run a worker until a signal."""
     die_with_parent()
     _configure_logs(settings)
-    stopping = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopping.set())
+    stopping = stop_event()
     installation = _proven(settings, cwd)
     _prepare(installation)
     worker_process(installation, stopping=stopping).run()
@@ -80,6 +79,26 @@ def serve_worker(settings: Settings, cwd: Path) -> None:
     logging.shutdown()
     sys.stdout.flush()
     os._exit(0)
+
+
+def stop_event() -> threading.Event:
+    """Return an event that SIGTERM or SIGINT sets. To be called in the main thread, once."""
+    # Python runs handlers in the main thread alone, and the kernel may give a signal to another one: a main thread that
+    # waits for a lock then never hears of it. The wake-up descriptor is written to wherever the signal arrives.
+    stopping = threading.Event()
+    reader, writer = socket.socketpair()
+    writer.setblocking(False)
+    # Detached, so that it stays open as long as the process: signals may come at any time.
+    signal.set_wakeup_fd(writer.detach())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
+
+    def watch() -> None:
+        reader.recv(1)
+        stopping.set()
+
+    threading.Thread(target=watch, name="signals", daemon=True).start()
+    return stopping
 
 
 def _configure_logs(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from tests.e2e.door import Door
 from tests.e2e.harness import World
+from tests.postgres import PostgresServer
 from tests.s3 import Store, weed_server
 
 MakeWorld = Callable[..., World]
@@ -45,6 +47,13 @@ def make_world(tmp_path: Path, store: Store) -> Iterator[MakeWorld]:
 def world(make_world: MakeWorld) -> World:
     """An upstream of dialect `openai`, a receiver and a gateway on SQLite that is not started yet."""
     return make_world()
+
+
+@pytest.fixture
+def on_postgres(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
+    """Return the settings of a gateway on a PostgreSQL database of its own, still empty."""
+    with postgres_server.database() as url:
+        yield {"GATEWAY_DATABASE_URL": url, "GATEWAY_SECRET_KEY": secrets.token_hex(32)}
 
 
 @pytest.fixture

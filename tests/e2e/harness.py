@@ -55,7 +55,7 @@ class World:
     def __enter__(self) -> Self:
         self._stack.enter_context(self.simulator)
         self._stack.enter_context(self.inbox)
-        self.settings = self._settings() | self._given
+        self.settings = {**self._settings(), **self._given}
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -103,6 +103,14 @@ class World:
         program = self.start("serve")
         self.await_ready(program)
         return program
+
+    def start_apart(self) -> tuple[Program, Program]:
+        """Migrate the database and start a worker and an API as an operator of several machines does."""
+        migrated = self.run("migrate")
+        assert migrated.returncode == 0, migrated.stderr
+        worker, api = self.start("worker"), self.start("api")
+        self.await_ready(api)
+        return worker, api
 
     def await_ready(self, program: Program) -> None:
         def ready() -> bool:
@@ -172,9 +180,9 @@ class World:
 
     # -- the upstream and the receiver -----------------------------------------------------------------------------
 
-    def prove_list(self) -> None:
-        """Have one video made, so that the upstream's list can show that it knows this key's videos."""
-        self.await_status(self.post("an earlier video")["id"], "completed")
+    def prove_list(self) -> Video:
+        """Have one video made, so that the upstream's list can show that it knows this key's videos; return it."""
+        return self.await_status(self.post("an earlier video")["id"], "completed")
 
     def made(self, prompt: str) -> list[Entry]:
         """Return the videos that the upstream made of this prompt, each of them paid for."""

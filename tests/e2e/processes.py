@@ -17,9 +17,11 @@ from typing import TypeVar
 
 import psutil
 
+from gateway.supervisor import PARENT
+
 T = TypeVar("T")
 
-LONG_S = 90.0
+LONG_S = 60.0
 """Patience with anything that takes seconds on an idle machine: these tests share theirs with others."""
 
 _STEP_S = 0.05
@@ -47,7 +49,7 @@ def free_port() -> int:
 def environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment without what it may say about a gateway or a store."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "AWS_"))}
-    return kept | {"AWS_EC2_METADATA_DISABLED": "true", **settings}
+    return kept | {"AWS_EC2_METADATA_DISABLED": "true", "PYTHONFAULTHANDLER": "1", PARENT: str(os.getpid()), **settings}
 
 
 def gateway_command(*arguments: str) -> list[str]:
@@ -99,8 +101,13 @@ class Program:
         self._process.send_signal(number)
 
     def wait(self, timeout_s: float = LONG_S) -> int:
-        """Return its exit status."""
-        return self._process.wait(timeout=timeout_s)
+        """Return its exit status; where it does not end, it says in the log what its threads are doing."""
+        try:
+            return self._process.wait(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)
+            self._process.wait(timeout=LONG_S)
+            raise
 
     def stop(self) -> tuple[int, float]:
         """Send SIGTERM; return the exit status and the seconds that it took."""
