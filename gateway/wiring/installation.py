@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,9 +19,10 @@ from gateway.jobs.catalogue import Catalogue, Offer
 from gateway.outbound.allow_list import AllowList
 from gateway.outbound.deadline import Deadlines
 from gateway.outbound.guard import Guard
-from gateway.outbound.session import Outbound
+from gateway.outbound.session import Outbound, trusted
 from gateway.settings import Settings, SettingsError, master_key
 from gateway.upstreams import dialects
+from gateway.upstreams.content import Limits as DownloadLimits
 from gateway.upstreams.dialect import Dialect
 from gateway.upstreams.http import HttpUpstream
 from gateway.upstreams.port import Key
@@ -52,6 +54,11 @@ class Installation:
     def deadlines(self) -> Deadlines:
         """The watchdog of every socket."""
         return Deadlines()
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        """Whom every connection trusts."""
+        return trusted()
 
     @cached_property
     def guard(self) -> Guard:
@@ -116,6 +123,11 @@ class Installation:
         ]
 
     @cached_property
+    def download_limits(self) -> DownloadLimits:
+        """How long a download may take, and how large it may be."""
+        return DownloadLimits()
+
+    @cached_property
     def upstream(self) -> HttpUpstream:
         """The upstream; raises SettingsError where none is named."""
         self.settings.require("GATEWAY_UPSTREAM_URL")
@@ -129,6 +141,7 @@ class Installation:
             submit_timeout_s=self.settings.submit_timeout_s,
             poll_timeout_s=self.settings.poll_timeout_s,
             clock=clock.monotonic,
+            limits=self.download_limits,
         )
 
     def secrets_of(self, client: str) -> Sequence[str]:
@@ -149,5 +162,6 @@ class Installation:
             reuse=reuse,
             guard=guard,
             block_size=block_size,
+            tls=self.tls,
             user_agent=f"Sora-Gateway/{__version__}",
         )

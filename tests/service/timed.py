@@ -1,0 +1,89 @@
+"""An installation whose clock a test can leap over: that of its database, and that of the upstream beside it."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from sqlalchemy.engine import Connection
+
+from gateway import clock
+from gateway.bucket.s3 import S3Bucket
+from gateway.db.engine import Database
+from gateway.outbound.guard import Guard
+from gateway.outbound.session import Outbound
+from gateway.upstreams.content import Limits as DownloadLimits
+from gateway.wiring import Installation
+
+
+class Time:
+    """Real time, and what the test has leapt over."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def wall(self) -> float:
+        return clock.wall() + self.ahead_s
+
+    def monotonic(self) -> float:
+        return clock.monotonic() + self.ahead_s
+
+    def leap(self, seconds: float) -> None:
+        self.ahead_s += seconds
+
+
+class TimedDatabase(Database):
+    """A database whose clock is ahead."""
+
+    time: Time
+
+    def now(self, connection: Connection | None = None) -> float:
+        # Without a connection the parent opens one and asks this method again.
+        return super().now() if connection is None else super().now(connection) + self.time.ahead_s
+
+
+@dataclass(frozen=True)
+class TimedInstallation(Installation):
+    """An installation on that clock, which can be closed."""
+
+    time: Time = field(default_factory=Time)
+    downloads: DownloadLimits = field(default_factory=DownloadLimits)
+    trust: ssl.SSLContext | None = None
+    store: S3Bucket | None = None
+    opened: list[Outbound] = field(default_factory=list)
+
+    @cached_property
+    def database(self) -> Database:
+        url = self.settings.database_url
+        if self.settings.on_sqlite:
+            url = f"sqlite:///{self.settings.sqlite_file(self.cwd)}"
+        database = TimedDatabase(url, synchronous="off")
+        database.time = self.time
+        return database
+
+    @cached_property
+    def tls(self) -> ssl.SSLContext:
+        return self.trust or super().tls
+
+    @cached_property
+    def bucket(self) -> S3Bucket:
+        # One for many rigs, since boto3 takes half a second to make one.
+        return self.store or super().bucket
+
+    @cached_property
+    def download_limits(self) -> DownloadLimits:
+        return self.downloads
+
+    def outbound(
+        self, pool_size: int, *, reuse: bool = True, guard: Guard | None = None, block_size: int = 65536
+    ) -> Outbound:
+        outbound = super().outbound(pool_size, reuse=reuse, guard=guard, block_size=block_size)
+        self.opened.append(outbound)
+        return outbound
+
+    def close(self) -> None:
+        for outbound in self.opened:
+            outbound.close()
+        self.deadlines.close()
+        self.database.close()
