@@ -73,8 +73,11 @@ class PostgresServer:
 
 
 @contextmanager
-def running_server() -> Iterator[PostgresServer]:
-    """Yield the server of TEST_DATABASE_URL, else one of our own; raise LookupError where there is neither."""
+def running_server(*, durable: bool = False) -> Iterator[PostgresServer]:
+    """Yield the server of TEST_DATABASE_URL, else one of our own; raise LookupError where there is neither.
+
+    Our own forgets what a power cut would interrupt, unless it is to be `durable`, as measurements want it.
+    """
     given = os.environ.get("TEST_DATABASE_URL")
     if given:
         yield from _closing(PostgresServer(re.sub(r"^postgres(ql)?(\+\w+)?:", "postgresql+psycopg:", given)))
@@ -104,7 +107,9 @@ def running_server() -> Iterator[PostgresServer]:
             **account,
         )
         # On a socket in a directory of its own there is no port to collide on, and nothing listens on the network.
-        options = f"-k {folder} -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
+        options = f"-k {folder} -c listen_addresses="
+        if not durable:
+            options += " -c fsync=off -c synchronous_commit=off -c full_page_writes=off"
         control = (programs / "pg_ctl", "-D", folder / "data", "-s", "-w")
         _pg(*control, "-l", folder / "log", "-o", options, "start", **account)
         try:
