@@ -79,6 +79,8 @@ class PollStep:
 
     def _pause(self, route: Route, job: Job, refused: KeyRefused, moment: Moment) -> None:
         key = route.key(job.upstream_key).name
+        if not job.tries:
+            log.error("Upstream %s refuses key %s (%s).", route.name, key, refused.reason)
         self.persistence.write(
             lambda: self.lanes.pause(route.name, key, reason=refused.reason, answer=refused.message, now=moment())
         )

@@ -130,6 +130,8 @@ class TransferStep:
                     self._key_refused(job, outcome, route.name, key.name, moment)
 
     def _key_refused(self, job: Job, outcome: KeyRefused, upstream: str, key: str, moment: Moment) -> None:
+        if not job.tries:
+            log.error("Upstream %s refuses key %s (%s).", upstream, key, outcome.reason)
         self.persistence.write(
             lambda: self.lanes.pause(upstream, key, reason=outcome.reason, answer=outcome.message, now=moment())
         )
