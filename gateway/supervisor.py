@@ -41,7 +41,7 @@ class ChildSpec:
 
 
 class Supervisor:
-    """Runs children until one of them ends or a signal says stop, then stops all, the last one started first."""
+    """Runs children until one of them ends or a signal says stop, then stops all of them at once."""
 
     def __init__(
         self, children: Sequence[ChildSpec], *, grace_s: float = 20.0, log: Callable[[str], None] = lambda _line: None
@@ -78,12 +78,14 @@ class Supervisor:
         return True
 
     def _stop(self, signals: _Signals) -> bool:
-        """Stop one child after the other, in reverse; return whether all of them took the hint."""
+        """Tell every child to stop, then wait for each; return whether all of them took the hint."""
         deadline = time.monotonic() + self._grace_s
         in_time = True
-        for spec, process in reversed(self._running):
+        # All at once: one after the other, each with its own patience with work under way, would not fit into the time.
+        for _, process in reversed(self._running):
             with suppress(ProcessLookupError):
                 process.terminate()
+        for spec, process in reversed(self._running):
             while process.poll() is None and (left := deadline - time.monotonic()) > 0:
                 signals.wait(left)
             if process.poll() is None:
@@ -187,7 +189,7 @@ def _caught(*numbers: signal.Signals) -> Iterator[_Signals]:
 
 def _start(spec: ChildSpec) -> subprocess.Popen[bytes]:
     environ = {**os.environ, **spec.environ, PARENT: str(os.getpid())}
-    # A session of its own: Ctrl-C in a terminal reaches only the parent, which then stops the children in order.
+    # A session of its own: Ctrl-C in a terminal reaches only the parent, which then tells the children.
     return subprocess.Popen(list(spec.command), env=environ, start_new_session=True)
 
 
