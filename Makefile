@@ -10,7 +10,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check openapi docs bench lock clean
+.PHONY: help demo install test check openapi docs bench chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ docs: $(VENV)/.dev ## write the parts of the README that the code prints
 
 bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench
+
+chaos: $(VENV)/.dev ## 20 minutes of kills, freezes and cuts on both databases; then the books must balance (SEED=N repeats a run)
+	@$(BIN)/python -m tests.chaos --minutes 20 $(if $(SEED),--seed $(SEED))
 
 lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the package index; UPGRADE=--upgrade for newer)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group dev -o requirements/dev.lock
