@@ -22,6 +22,8 @@ SILENT_AFTER_S = 10.0
 
 _BATCH = 20
 _SWEEP_LEASE_S = 60.0
+_GIVE_UP_AFTER = 3
+"""One object that can't be removed stands in nobody's way; more than that is a bucket that is down."""
 
 
 class Forgets(Protocol):
@@ -69,10 +71,14 @@ class Housekeeping:
 
     def sweep(self, now: float) -> None:
         """Remove a batch of leftovers. Apart from the rest: a bucket that hangs must not keep the dead unburied."""
+        failures = 0
         for leftover in self.ledger.leftovers(limit=_BATCH, lease_s=_SWEEP_LEASE_S, now=now):
             try:
                 self.bucket.delete(leftover.key)
             except BucketError as error:
                 log.warning("A leftover object could not be removed yet: %s", error)
-                return
-            self.ledger.swept(leftover, now=now)
+                failures += 1
+                if failures == _GIVE_UP_AFTER:
+                    return
+            else:
+                self.ledger.swept(leftover, now=now)

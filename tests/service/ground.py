@@ -37,6 +37,8 @@ class Ground:
     folder: Path
     trust: ssl.SSLContext
     store: S3Bucket
+    plain: Any
+    """A boto3 client, to look into the store without the code under test."""
     endpoint_url: str
     stack: ExitStack
     count: int = 0
@@ -51,6 +53,12 @@ class Ground:
         if name not in self.rigs or not self.rigs[name].in_order():
             self.rigs[name] = self.stack.enter_context(self.rig(**options))
         return self.rigs[name]
+
+    def objects(self, video_id: str) -> list[str]:
+        """What lies in the bucket for a video, uploads that were begun and not ended too."""
+        whole = self.plain.list_objects_v2(Bucket=BUCKET).get("Contents", [])
+        begun = self.plain.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
+        return [entry["Key"] for entry in [*whole, *begun] if video_id in entry["Key"]]
 
     @contextmanager
     def rig(
@@ -131,6 +139,7 @@ def open_ground() -> Iterator[Ground]:
             folder=Path(folder),
             trust=trusted(),
             store=store.open_bucket(outbound),
+            plain=store.client(),
             endpoint_url=store.endpoint_url,
             stack=stack,
         )

@@ -1,4 +1,4 @@
-"""Transfers: whole or not at all, tried for as long as the upstream keeps the content, and never our bucket's fault alone."""
+"""Transfers: whole or not at all, and tried for as long as the upstream keeps the content."""
 
 from __future__ import annotations
 
