@@ -1,14 +1,14 @@
 """The conditions that the partial indexes stand for, written as constants.
 
 A planner uses a partial index only where it sees the value: a bound parameter hides it, on PostgreSQL from the generic
-plan of a prepared statement. And SQLite infers nothing, so the predicate of `UNFINISHED` is repeated word for word.
+plan of a prepared statement. And SQLite infers nothing, so a list is repeated in its order.
 """
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from gateway.db.tables import UNFINISHED, deliveries, jobs
+from gateway.db.tables import IN_HAND, deliveries, jobs
 from gateway.jobs.job import Status
 
 
@@ -19,7 +19,7 @@ def is_status(status: Status) -> sa.ColumnElement[bool]:
 
 def is_unfinished() -> sa.ColumnElement[bool]:
     """A job is in hand."""
-    return sa.literal_column(f"jobs.{UNFINISHED}", sa.Boolean)
+    return jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in IN_HAND])
 
 
 def is_due(status: Status, now: float) -> sa.ColumnElement[bool]:

@@ -105,7 +105,7 @@ def _matched_retry(connection: Connection, client: str, request_hash: str, now: 
             jobs.c.client == client,
             jobs.c.request_hash == request_hash,
             jobs.c.created_at >= now - _SDK_RETRY_S,
-            sa.literal_column("NOT jobs.retry_matched", sa.Boolean),
+            sa.text("NOT jobs.retry_matched"),
             jobs.c.deleted_at.is_(None),
         )
         .order_by(jobs.c.created_at, jobs.c.id)

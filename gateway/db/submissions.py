@@ -165,7 +165,7 @@ class SqlSubmissions:
                         submissions.c.upstream == submission.upstream,
                         submissions.c.key == submission.key,
                         submissions.c.fingerprint == submission.fingerprint,
-                        submissions.c.outcome == "unknown",
+                        submissions.c.outcome == sa.literal_column("'unknown'"),
                         submissions.c.job_id != submission.job_id,
                         submissions.c.started_at > submission.started_at - _NEIGHBOURHOOD_S,
                     )
@@ -176,7 +176,7 @@ class SqlSubmissions:
     def abandoned(self, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Submission]:
         """Claim submissions that hold a slot for a job that is final: they are to be stopped or seen final."""
         del worker  # the lease alone gives them back: nobody waits for an abandoned video
-        due = (submissions.c.due_at <= now, submissions.c.slot_released_at.is_(None))
+        due = (submissions.c.due_at.is_not(None), submissions.c.due_at <= now, submissions.c.slot_released_at.is_(None))
         with self._database.read() as connection:
             if connection.scalar(sa.select(submissions.c.id).where(*due).limit(1)) is None:
                 return []
@@ -241,7 +241,8 @@ def _has_twin(connection: Connection, lane: Lane, fingerprint: str) -> bool:
         submissions.c.upstream == lane.upstream,
         submissions.c.key == lane.key,
         submissions.c.fingerprint == fingerprint,
-        sa.literal_column("submissions.outcome = 'unknown' AND submissions.slot_released_at IS NULL", sa.Boolean),
+        submissions.c.outcome == sa.literal_column("'unknown'"),
+        submissions.c.slot_released_at.is_(None),
     )
     return connection.scalar(twin.limit(1)) is not None
 

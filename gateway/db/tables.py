@@ -22,8 +22,10 @@ Json = sa.JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgr
 Serial = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 
+IN_HAND = ("queued", "submitting", "rendering", "storing")
+"""The unfinished statuses, in the order in which the predicates of the partial indexes list them."""
+
 UNFINISHED = "status IN ('queued', 'submitting', 'rendering', 'storing')"
-"""The predicate of the partial indexes on jobs in hand; see `gateway.db.conditions`."""
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
@@ -120,7 +122,7 @@ for _index, _columns, _where in (
     ("ix_jobs_claimed", (jobs.c.claimed_by,), "claimed_by IS NOT NULL"),
     ("ix_jobs_retention", (jobs.c.finished_at,), "finished_at IS NOT NULL AND removed_at IS NULL"),
     ("ix_jobs_durations", (jobs.c.model, jobs.c.size, jobs.c.seconds, jobs.c.finished_at), "status = 'completed'"),
-    ("ix_jobs_retries", (jobs.c.client, jobs.c.request_hash, jobs.c.created_at), "NOT retry_matched"),
+    ("ix_jobs_retries", (jobs.c.client, jobs.c.request_hash, jobs.c.created_at, jobs.c.id), "NOT retry_matched"),
     ("ix_jobs_listed", (jobs.c.client, jobs.c.created_at, jobs.c.id), "deleted_at IS NULL"),
 ):
     sa.Index(_index, *_columns, sqlite_where=sa.text(_where), postgresql_where=sa.text(_where))

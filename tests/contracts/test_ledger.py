@@ -79,9 +79,11 @@ def test_of_the_sweep_and_a_writer_at_the_same_moment_one_wins(world: World) -> 
         job = world.storing()
         stored = world.stored(job)
         done = lifecycle.complete(job, stored=stored, at=NOW + 60, detail={})
-        swept, written = race(
-            lambda n: world.recorder.record(done) if n else sweep(world, now=NOW + 60), threads=2
-        )  # fmt: skip
+
+        def act(number: int, done: lifecycle.Transition = done) -> object:
+            return world.recorder.record(done) if number else sweep(world, now=NOW + 60)
+
+        swept, written = race(act, threads=2)
         kept = world.row(objects, key=stored.object_key).state == "kept"
         assert isinstance(written, StaleJob) is not kept
         assert (swept == []) is kept

@@ -153,7 +153,8 @@ def test_a_worker_that_ended_in_good_order_leaves_nothing_to_bury(
     assert world.rows(workers) == []
     assert watch(world, until=NOW + 30) == 0
     if world.database.sqlite:
-        assert list((world.database.path or pytest.fail()).parent.glob("*.workers/*")) == []
+        assert world.database.path is not None
+        assert list(world.database.path.parent.glob("*.workers/*")) == []
 
 
 # -- polls -------------------------------------------------------------------------------------------------------------

@@ -170,7 +170,11 @@ def upgrade() -> None:
         **_where("finished_at IS NOT NULL AND removed_at IS NULL"),
     )
     op.create_index(
-        "ix_jobs_retries", "jobs", ["client", "request_hash", "created_at"], unique=False, **_where("NOT retry_matched")
+        "ix_jobs_retries",
+        "jobs",
+        ["client", "request_hash", "created_at", "id"],
+        unique=False,
+        **_where("NOT retry_matched"),
     )
     op.create_index(
         "ix_jobs_unfinished",
