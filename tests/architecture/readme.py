@@ -34,10 +34,14 @@ def section_of(readme: str, name: str) -> str:
     return found[2]
 
 
+def _with(readme: str, name: str, text: str) -> str:
+    return _pattern(name).sub(lambda found: f"{found[1]}{text}{found[3]}", readme)
+
+
 def written(readme: str) -> str:
     """Return the README with every section as the code prints it."""
     for name, shown in SECTIONS.items():
-        readme = _pattern(name).sub(lambda found, text=shown(): f"{found[1]}{text}{found[3]}", readme)
+        readme = _with(readme, name, shown())
     return readme
 
 
