@@ -29,8 +29,9 @@ class Pool:
     def start(self, work: Callable[[], None]) -> None:
         """Begin a piece of work; what it raises is logged, since its claim brings the row back."""
         with self._lock:
+            # Within the lock, and counted only once it is certain: a pool that has ended takes no place for it.
+            self._executor.submit(self._run, work)
             self._free -= 1
-        self._executor.submit(self._run, work)
 
     def _run(self, work: Callable[[], None]) -> None:
         try:

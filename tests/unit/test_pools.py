@@ -1,0 +1,57 @@
+"""Bounded pools: what is free may be claimed, and what goes wrong frees its thread."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import pytest
+
+from gateway.worker.pools import Pool
+
+SOON_S = 5.0
+
+
+def test_a_pool_counts_what_it_could_begin_now() -> None:
+    pool = Pool("test", 2)
+    release = threading.Event()
+    pool.start(lambda: release.wait(SOON_S) and None)
+    assert pool.free == 1
+    pool.start(lambda: release.wait(SOON_S) and None)
+    assert pool.free == 0
+    release.set()
+    assert pool.wait_idle(SOON_S)
+    assert pool.free == 2
+    pool.close()
+
+
+def test_work_that_raises_is_logged_and_frees_its_thread(caplog: pytest.LogCaptureFixture) -> None:
+    pool = Pool("test", 1)
+
+    def breaks() -> None:
+        raise ValueError("a fault")
+
+    with caplog.at_level(logging.ERROR):
+        pool.start(breaks)
+        assert pool.wait_idle(SOON_S)
+    assert pool.free == 1
+    assert "a fault" in caplog.text
+    pool.close()
+
+
+def test_waiting_for_a_busy_pool_ends_in_time() -> None:
+    pool = Pool("test", 1)
+    release = threading.Event()
+    pool.start(lambda: release.wait(SOON_S) and None)
+    assert not pool.wait_idle(0.01)
+    release.set()
+    assert pool.wait_idle(SOON_S)
+    pool.close()
+
+
+def test_work_that_comes_after_the_end_is_refused_and_takes_no_place() -> None:
+    pool = Pool("test", 1)
+    pool.close()
+    with pytest.raises(RuntimeError):
+        pool.start(lambda: None)
+    assert pool.free == 1
