@@ -1,0 +1,38 @@
+"""`gateway demo` as a stranger runs it, and what it leaves behind: a film, and no process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import psutil
+
+from gateway.demo import mp4
+from tests.e2e.processes import LONG_S, Program, await_gone, eventually
+
+
+def test_the_demo_ends_well_with_a_film_that_plays_and_leaves_no_process(tmp_path: Path) -> None:
+    demo = Program("demo", "-o", "film.mp4", cwd=tmp_path, settings={}, log=tmp_path / "said")
+    family: set[psutil.Process] = set()
+
+    def ended() -> bool:
+        family.update(demo.tree())
+        return demo.ended
+
+    eventually(ended, bool, "ended", timeout_s=2 * LONG_S)
+    assert demo.wait() == 0, (tmp_path / "said").read_text()
+    seen = mp4.probe(tmp_path / "film.mp4")
+    assert (seen.width, seen.height, round(seen.duration)) == (1280, 720, 8)
+    assert len(family) > 4
+    await_gone(list(family), timeout_s=1)
+
+
+def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
+    demo = Program("demo", cwd=tmp_path, settings={}, log=tmp_path / "said")
+    try:
+        eventually(demo.log.read_text, lambda said: "POST /v1/videos" in said, "posted", timeout_s=2 * LONG_S)
+        family = demo.tree()
+        assert len(family) > 4
+        demo.kill()
+        await_gone(family)
+    finally:
+        demo.kill_tree()
