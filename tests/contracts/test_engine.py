@@ -6,6 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -79,11 +80,11 @@ def test_a_database_that_was_never_migrated_is_unavailable(world: World) -> None
 
 def test_a_pool_that_is_used_up_makes_others_wait_and_then_come_again(open_database: Callable[..., Database]) -> None:
     database = open_database(pool_size=1, busy_timeout_s=0.2)
-    with database.engine.connect() as a, database.engine.connect() as b, database.engine.connect() as c:
-        with database.engine.connect() as d, database.engine.connect() as e:
-            assert len({id(one) for one in (a, b, c, d, e)}) == 5
-            with pytest.raises(Unavailable):
-                database.now()
+    with ExitStack() as taken:
+        for _ in range(5):
+            taken.enter_context(database.engine.connect())
+        with pytest.raises(Unavailable):
+            database.now()
     assert database.now() > 0
 
 
@@ -134,8 +135,7 @@ def test_a_full_disk_is_unavailable_and_keeps_nothing(tmp_path: Path, sqlite_tem
         pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
     with pytest.raises(Unavailable) as refused:
-        for _ in range(500):
-            post_one(database)
+        [post_one(database) for _ in range(500)]
     assert "full" in refused.value.message
     database.close()
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
@@ -182,10 +182,15 @@ def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(p
 @only_postgres
 def test_a_connection_lost_within_a_transaction_is_unavailable_and_keeps_nothing(postgres: Database) -> None:
     post(postgres)
-    with pytest.raises(Unavailable), postgres.write() as connection:
-        connection.execute(sa.update(clients).values(turn=7))
-        end_sessions(postgres)
-        connection.execute(sa.update(clients).values(turn=8))
+
+    def lose() -> None:
+        with postgres.write() as connection:
+            connection.execute(sa.update(clients).values(turn=7))
+            end_sessions(postgres)
+            connection.execute(sa.update(clients).values(turn=8))
+
+    with pytest.raises(Unavailable):
+        lose()
     with postgres.read() as connection:
         assert connection.scalar(sa.select(clients.c.turn)) == 0
 
@@ -211,16 +216,25 @@ def test_a_deadlock_is_unavailable_for_one_and_nothing_for_the_other(postgres: D
 
 @only_postgres
 def test_a_statement_that_takes_too_long_is_unavailable(postgres: Database) -> None:
-    with pytest.raises(Unavailable), postgres.read() as connection:
-        connection.execute(sa.text("SET statement_timeout = 20"))
-        connection.execute(sa.text("SELECT pg_sleep(5)"))
+    def dawdle() -> None:
+        with postgres.read() as connection:
+            connection.execute(sa.text("SET statement_timeout = 20"))
+            connection.execute(sa.text("SELECT pg_sleep(5)"))
+
+    with pytest.raises(Unavailable):
+        dawdle()
 
 
 @only_postgres
 def test_a_transaction_that_froze_loses_its_locks_and_says_so(postgres: Database) -> None:
     post(postgres)
-    with pytest.raises(Unavailable), postgres.write() as connection:
-        connection.execute(sa.text("SET idle_in_transaction_session_timeout = 20"))
-        connection.execute(sa.update(clients).values(turn=7))
-        post(postgres)  # by another connection: waits until the server has ended the frozen one
-        connection.execute(sa.update(clients).values(turn=8))
+
+    def freeze() -> None:
+        with postgres.write() as connection:
+            connection.execute(sa.text("SET idle_in_transaction_session_timeout = 20"))
+            connection.execute(sa.update(clients).values(turn=7))
+            post(postgres)  # by another connection: waits until the server has ended the frozen one
+            connection.execute(sa.update(clients).values(turn=8))
+
+    with pytest.raises(Unavailable):
+        freeze()

@@ -109,8 +109,9 @@ def test_retention_forgets_prompts_and_objects_in_batches(world: World) -> None:
     world.ledger.begin("ref.png", until=NOW + 60, now=NOW)
     reference = Reference(url="https://example.com/signed?secret", object_key="ref.png")
     old = [world.completed(reference=reference if n == 0 else None) for n in range(3)]
-    failed, unfinished = world.failed(), world.queued()
+    failed = world.failed()
     young = world.completed(now=NOW + 500)
+    unfinished = world.queued()
     assert [world.ledger.retire(before=NOW + 100, limit=3, now=NOW + 200) for _ in range(3)] == [3, 1, 0]
     for job in [*old, failed]:
         row = world.row(jobs, id=job.id)
