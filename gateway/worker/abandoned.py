@@ -37,7 +37,7 @@ class AbandonedStep:
         route = self.routes.upstreams.get(submission.upstream)
         if submission.upstream_job_id is None or route is None:
             # Its answer is lost, or still under way and then there will be something to stop.
-            done = sent = False
+            done, sent = False, submission.cancel_sent
         else:
             done, sent = self._looked(submission, submission.upstream_job_id, route, moment)
         now = moment()

@@ -16,7 +16,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-RETRY_DELAYS_S: Sequence[float] = (0.2, 0.5, 1, 2, 5, 5, 5, 5, 5)
+RETRY_DELAYS_S: Sequence[float] = (0.2, 0.5, 1, 2, *[5] * 120)
+"""Ten minutes: a database that restarts or fails over is back by then, and nothing else could be done without it."""
 
 
 class Persistence:

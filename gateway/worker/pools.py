@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from gateway.jobs.errors import Unavailable
+
 log = logging.getLogger(__name__)
 
 
@@ -36,6 +38,9 @@ class Pool:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
+        except Unavailable as error:
+            # An outage meets every step at once: a line for each says enough.
+            log.warning("A step was given up: %s Its row comes due again.", error.message)
         except Exception:
             log.exception("A step failed unexpectedly; its row comes due again.")
         finally:

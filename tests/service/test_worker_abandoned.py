@@ -106,8 +106,15 @@ def test_a_cancel_that_the_rate_has_no_room_for_is_sent_later(make_worker: Calla
     assert worker.slots() == 0
 
 
-def test_a_slot_at_an_upstream_that_is_no_longer_configured_is_given_back_in_the_end(worker: Worker) -> None:
+@pytest.mark.parametrize("told_to_stop", [False, True])
+def test_a_slot_at_an_upstream_that_is_no_longer_configured_is_given_back_in_the_end(
+    worker: Worker, told_to_stop: bool
+) -> None:
+    can_cancel(worker)
+    worker.upstream.can_stop = False
     cancelled(worker)
+    if told_to_stop:
+        worker.run(worker.abandoned)
     bare = worker.again(configured=False)
     bare.live(1240, every_s=20)
     assert bare.slots() == 0
