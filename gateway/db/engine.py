@@ -154,6 +154,7 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
     }
     return sa.create_engine(
         url,
+        hide_parameters=True,  # prompts and callback URLs have no business in a traceback
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=busy_timeout_s,
@@ -174,6 +175,7 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
 def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s: float) -> Engine:
     engine = sa.create_engine(
         url,
+        hide_parameters=True,  # prompts and callback URLs have no business in a traceback
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=busy_timeout_s,

@@ -49,6 +49,8 @@ def configure_logs(*, level: str = "info", form: str = "", stream: TextIO | None
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
     # It warns of headers it can't read with the whole URL, and that of a presigned link or a callback is a secret.
     logging.getLogger("urllib3").setLevel(logging.ERROR)
+    # It warns at every tick that is left out because the one before still runs: on a busy machine five times a second.
+    logging.getLogger("apscheduler.scheduler").setLevel(max(logging.ERROR, root.level))
     logging.captureWarnings(capture=True)
 
 

@@ -13,7 +13,7 @@ LOST_ANSWERS = (
 )  # fmt: skip
 """Made and not made: after each of them only the upstream's list knows."""
 
-_TURNED_AWAY = ("submit-429=1", "submit-429-bare", "submit-503=1", "submit-409", "submit-425", "submit-slow-down=1")
+_TURNED_AWAY = ("submit-429=1", "submit-429-bare", "submit-503=1", "submit-409", "submit-425", "submit-slow-down")
 _ODD_ANSWERS = ("submit-id-as=data.task_id", "submit-slow=1")
 
 _REFUSED = {
@@ -70,18 +70,20 @@ def draw(chance: random.Random, *, long: bool) -> Plan:
     if chance.random() < 0.45:
         return Plan(words=words)
     ends: Mapping[str, str] = _FATES | (_LONG_ONLY_FATES if long else {})
+    # First in the prompt, so that no other fault of its stage lets the video through.
+    fate = _pick(chance, ((0.08, tuple(ends)),))
+    words += fate
     submit = _pick(chance, ((0.22, LOST_ANSWERS), (0.03, _TURNED_AWAY), (0.06, _ODD_ANSWERS), (0.05, tuple(_REFUSED))))
     words += submit
     words += _pick(chance, ((0.3, _POLLS),))
     words += _pick(chance, ((0.3, _CONTENTS),))
     words += _pick(chance, ((0.15, _TRAITS),))
     words += _pick(chance, ((0.05, ("bytes=400000", "bytes=3000000")),))
-    fate = _pick(chance, ((0.08, tuple(ends)),))
     if long:
         words += _pick(chance, ((0.004, _LONG_ONLY_KEYS),))
     # A refusal can be lost on its way, too; it strikes once, so the submit that follows is accepted.
     codes = [_REFUSED[word] for word in submit if word in _REFUSED] + [ends[word] for word in fate]
-    return Plan(words=[*words, *fate], may_complete=not fate, may_fail_as=codes)
+    return Plan(words=words, may_complete=not fate, may_fail_as=codes)
 
 
 def _pick(chance: random.Random, offers: Sequence[tuple[float, Sequence[str]]]) -> list[str]:

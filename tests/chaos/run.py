@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import secrets
 import shutil
@@ -215,7 +216,8 @@ class _Run:
         )
 
     def _posts(self) -> Sequence[Post]:
-        clock = {"PYTHONPATH": str(_CLOCK), "CHAOS_CLOCK_OFF_S": str(self._chance.choice((-60, 60)))}
+        path = os.pathsep.join(filter(None, [str(_CLOCK), os.environ.get("PYTHONPATH")]))
+        clock = {"PYTHONPATH": path, "CHAOS_CLOCK_OFF_S": str(self._chance.choice((-60, 60)))}
         binds = [{"GATEWAY_BIND": f"127.0.0.1:{port}"} for port in self._ports]
         if self._order.database == "sqlite":
             return [Post(name="serve", arguments=["serve"], settings=binds[0] | clock)]
@@ -287,7 +289,7 @@ class _Run:
             simulator=self._simulator,
             chance=self._fork(),
             pace=Pace(
-                breath=6,
+                breath=4,
                 longest_breath_s=10.0,
                 longest_freeze_s=60.0 if long else 4.0,
                 longest_outage_s=6.0 if long else 2.0,

@@ -52,6 +52,13 @@ def test_reading_waits_for_no_writer(world: World, open_database: Callable[..., 
         assert reader.job(job.id, client="ann") == job
 
 
+def test_an_error_of_the_database_tells_nothing_of_what_was_to_be_written(world: World) -> None:
+    nowhere = sa.insert(sa.table("nowhere", sa.column("prompt"))).values(prompt="a private prompt")
+    with world.database.engine.connect() as connection, pytest.raises(sa.exc.DBAPIError) as wrong:
+        connection.execute(nowhere)
+    assert "a private prompt" not in str(wrong.value)
+
+
 def test_what_a_failed_transaction_wrote_is_gone(world: World) -> None:
     world.queued()
 

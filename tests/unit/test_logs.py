@@ -134,6 +134,7 @@ def test_level_holds_for_ours_and_libraries_and_silences_the_talkative(stream: i
     structlog.get_logger("gateway").debug("no")
     logging.getLogger("some.library").debug("no")
     logging.getLogger("apscheduler.executors.default").info("no")
+    logging.getLogger("apscheduler.scheduler").warning("no")
     logging.getLogger("apscheduler.executors.default").error("yes")
     assert [line["message"] for line in lines(stream)] == ["yes"]
 

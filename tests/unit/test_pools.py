@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from gateway.jobs.errors import Unavailable
 from gateway.worker.pools import Pool
 
 SOON_S = 5.0
@@ -36,6 +37,23 @@ def test_work_that_raises_is_logged_and_frees_its_thread(caplog: pytest.LogCaptu
         assert pool.wait_idle(SOON_S)
     assert pool.free == 1
     assert "a fault" in caplog.text
+    pool.close()
+
+
+def test_work_that_meets_a_database_that_is_away_is_one_line_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pool = Pool("test", 1)
+
+    def finds_it_away() -> None:
+        raise Unavailable("The database cannot be reached.", code="unavailable")
+
+    with caplog.at_level(logging.WARNING):
+        pool.start(finds_it_away)
+        assert pool.wait_idle(SOON_S)
+    assert pool.free == 1
+    assert [(line.levelname, line.exc_info) for line in caplog.records] == [("WARNING", None)]
+    assert "The database cannot be reached." in caplog.text
     pool.close()
 
 
