@@ -12,6 +12,7 @@ from tests.bench.load import prepared
 from tests.bench.measure import Row, Scale, Target, alternate, check, say
 
 CONNECTIONS = 32
+_WARM_S = 0.5
 
 BODY = json.dumps(
     {
@@ -51,13 +52,11 @@ def run(scale: Scale) -> Sequence[Row]:
         load = stack.enter_context(Child("tests.bench.load"))
         more: dict[str, list[dict[str, object]]] = {}
 
-        def contender(name: str, gateway: Gateway, server: Server, *, stores: bool) -> Callable[[], float]:
-            def post() -> float:
+        def contender(name: str, gateway: Gateway, server: Server, *, stores: bool) -> Callable[..., float]:
+            def post(seconds: float = scale.slice_s) -> float:
                 cpu_s = server.cpu_s()
                 before = gateway.scalar("SELECT count(*) FROM jobs")
-                found = load.ask(
-                    port=gateway.port, requests=posts(gateway), connections=CONNECTIONS, seconds=scale.slice_s
-                )
+                found = load.ask(port=gateway.port, requests=posts(gateway), connections=CONNECTIONS, seconds=seconds)
                 posted = accepted(found)
                 spent_ms = (server.cpu_s() - cpu_s) / posted * 1000
                 rows = gateway.scalar("SELECT count(*) FROM jobs") - before
@@ -72,13 +71,15 @@ def run(scale: Scale) -> Sequence[Row]:
 
         floor = stack.enter_context(Gateway())
         server = floor.start_web("tests.bench.floor")
-        contenders = {"no database": contender("no database", floor, server, stores=False)}
+        contenders: dict[str, Callable[..., float]] = {
+            "no database": contender("no database", floor, server, stores=False)
+        }
         for name, gateway in _databases(stack).items():
             stack.enter_context(gateway)
             server = gateway.start_web("gateway", "api")
             contenders[name] = contender(name, gateway, server, stores=True)
         for each in contenders.values():
-            each()  # what the first requests open and import is not the question
+            each(_WARM_S)  # what the first requests open and import is not the question
         more.clear()
         samples = alternate(contenders, repetitions=scale.repetitions)
     limit = samples.pop("no database")

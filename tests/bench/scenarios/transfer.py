@@ -74,7 +74,7 @@ def _speeds(scale: Scale, ends: _Ends, mover: Child, at_once: int) -> list[Row]:
 
 def _memory(scale: Scale, ends: _Ends, settings: Mapping[str, str], film: str) -> Row:
     risen = []
-    for _ in range(scale.repetitions):
+    for _ in range(scale.pick(1, scale.repetitions)):
         # A process of its own each time: what an earlier transfer gave back would hide what this one takes.
         with _mover(settings) as mover:
             risen.append(ends.moved(mover, _AT_ONCE, film)[1] / _AT_ONCE)
