@@ -286,6 +286,21 @@ def test_openings_claims_successes_and_deletions_at_once_do_not_wait_in_a_circle
     assert race(act) == [None] * 16
 
 
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_opening_and_closing_a_breaker_wait_for_no_delivery_that_another_transaction_holds(
+    world: World, open_database: Callable[..., Database]
+) -> None:
+    copies(world, 9)
+    first, second = due(world, limit=2)
+    (free, *_) = (row.id for row in world.rows(deliveries, due_at=NOW))
+    impatient = SqlOutbox(open_database(busy_timeout_s=0.2))
+    with world.database.write() as connection:
+        connection.execute(sa.update(deliveries).where(deliveries.c.id == free).values(tries=7))
+        impatient.failed(first, NO, due_at=NOW + 70, held_until=NOW + 60, now=NOW)
+        impatient.delivered(second, YES, now=NOW)
+    assert world.row(deliveries, id=free).due_at == NOW
+
+
 # -- redeliver ---------------------------------------------------------------------------------------------------------
 
 
