@@ -56,7 +56,9 @@ def test_a_video_that_queued_for_the_longest_time_fails_and_is_told(worker: Work
 def test_the_reason_for_a_queue_that_did_not_move_is_that_of_all_keys(
     make_worker: Callable[..., Worker], reasons: list[str | None], expected: str
 ) -> None:
-    worker = make_worker(keys=(Key(name="one", secret="s1"), Key(name="two", secret="s2")))
+    worker = make_worker(
+        keys=(Key(name="one", secret="s1", fingerprint="f1"), Key(name="two", secret="s2", fingerprint="f2"))
+    )
     for key, reason in zip(worker.keys, reasons, strict=True):
         if reason:
             pause(worker, key.name, reason)

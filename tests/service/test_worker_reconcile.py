@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.jobs.job import Job, Status
-from gateway.upstreams.port import KeyRefused, Listed, NoAnswer, VideoRequest
+from gateway.upstreams.port import Key, KeyRefused, Listed, NoAnswer, VideoRequest
 from tests.worker_world import LIMITS, NOW, SAID, Made, Worker, listed, page
 
 REQUEST = VideoRequest(model="sora-2", prompt="a cat", size="720x1280", seconds=4)
@@ -311,7 +311,7 @@ def test_another_keys_list_neither_adopts_nor_proves(make_worker: Callable[..., 
     worker = make_worker()
     with_a_known_video(worker)
     job = accepted_but_unheard(worker)
-    successor = worker.again(keys=(replace(worker.keys[0], name="two"),))
+    successor = worker.again(keys=(Key(name="two", secret="s2", fingerprint="f2"),))
     look(successor)
     assert code(successor, job) == "submission_unknown"
     assert successor.upstream.asked_after == []

@@ -114,7 +114,7 @@ def test_an_answered_probe_opens_the_key_for_everybody(worker: Worker) -> None:
 
 
 def test_a_second_key_is_used_while_the_first_is_refused(make_worker: Callable[..., Worker]) -> None:
-    keys = (Key(name="one", secret="s1"), Key(name="two", secret="s2"))
+    keys = (Key(name="one", secret="s1", fingerprint="f1"), Key(name="two", secret="s2", fingerprint="f2"))
     worker = make_worker(keys=keys)
     worker.upstream.submits.append(refuses())
     job = worker.posted()

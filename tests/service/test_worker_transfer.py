@@ -111,7 +111,7 @@ def test_404_is_final_at_the_fourth_over_at_least_thirty_seconds(worker: Worker)
 
 def test_a_404_under_another_key_than_the_one_that_accepted_says_nothing(worker: Worker) -> None:
     job = worker.storing()
-    successor = worker.again(keys=(Key(name="other", secret="s9"),))
+    successor = worker.again(keys=(Key(name="other", secret="s9", fingerprint="f9"),))
     assert fetch(successor, job, *[GONE] * 8).status is Status.STORING
 
 
