@@ -19,6 +19,9 @@ _WEATHER = (
     ("content-503=1*5",), ("list-cut*2", "poll-cut*5"), ("poll-429=1*10",),
 )  # fmt: skip
 _FREEZES_AT_ONCE = 2
+_AT_ONCE = 0.15
+_OFTEN = {"gunicorn worker": 3, "worker": 2}
+"""Those at whose death work is lost, and not only time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,8 +81,10 @@ class Disasters:
         self.end()
 
     def _breathe(self, until: float) -> None:
-        """Wait for some videos to be accepted, or for some seconds; now and then strike at once."""
-        wanted = self._accepted() + round(self._chance.expovariate(1 / self._pace.breath))
+        """Wait for some videos to be accepted, or for some seconds; now and then strike at once, into the start."""
+        if self._chance.random() < _AT_ONCE:
+            return
+        wanted = self._accepted() + 1 + round(self._chance.expovariate(1 / self._pace.breath))
         until = min(until, time.monotonic() + self._pace.longest_breath_s)
         while self._accepted() < wanted and time.monotonic() < until:
             self._pause.wait(0.05)
@@ -109,7 +114,7 @@ class Disasters:
         if not roles:
             return None
         # By role first: else the one that has the most processes would be hit the most.
-        role = self._chance.choice(roles)
+        role = self._chance.choices(roles, [_OFTEN.get(role, 1) for role in roles])[0]
         return self._chance.choice([target for target in targets if target.role == role])
 
     def _freeze(self) -> None:

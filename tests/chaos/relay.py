@@ -84,6 +84,8 @@ class Relay:
             self.broken += 1
         try:
             await asyncio.gather(self._pump(reader, sink, limits[0], both), self._pump(behind, writer, limits[1], both))
+        except asyncio.CancelledError:
+            """The relay closes."""
         finally:
             self._open -= set(both)
             for one in both:

@@ -289,8 +289,8 @@ class _Run:
             simulator=self._simulator,
             chance=self._fork(),
             pace=Pace(
-                breath=4,
-                longest_breath_s=10.0,
+                breath=3,
+                longest_breath_s=20.0,
                 longest_freeze_s=60.0 if long else 4.0,
                 longest_outage_s=6.0 if long else 2.0,
             ),
