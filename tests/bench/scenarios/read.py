@@ -40,6 +40,8 @@ def run(scale: Scale) -> Sequence[Row]:
         contenders = {"no database": reader(floor), "SQLite": reader(gateway)}
         for each in contenders.values():
             each(_WARM_S)
+        for seen in spent_ms.values():
+            seen.clear()
         samples = alternate(contenders, repetitions=scale.repetitions)
     return [
         Row(
