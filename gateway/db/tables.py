@@ -90,6 +90,7 @@ jobs = sa.Table(
     sa.Column("bucket_failed", sa.Boolean, nullable=False),
     sa.Column("upstream", sa.Text),
     sa.Column("upstream_key", sa.Text),
+    sa.Column("key_fingerprint", sa.Text),
     sa.Column("upstream_job_id", sa.Text),
     sa.Column("accepted_at", Instant),
     sa.Column("rendered_at", Instant),

@@ -79,6 +79,7 @@ def _take_oldest(
             claimed_at=now,
             upstream=lane.upstream,
             upstream_key=lane.key,
+            key_fingerprint=lane.fingerprint,
         )
         .returning(*jobs.c)
     )

@@ -103,6 +103,8 @@ class Job:
     upstream: str | None = None
     upstream_key: str | None = None
     """The name of the key that accepted it, never the key."""
+    key_fingerprint: str | None = None
+    """Of that key's secret: under the same name there may be another by now, which knows nothing of this video."""
     upstream_job_id: str | None = None
     accepted_at: float | None = None
     rendered_at: float | None = None

@@ -71,14 +71,14 @@ class PollStep:
         if route is None:
             log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
             return NoAnswer(reason="its upstream is not configured", answer=Answer(status=None))
-        outcome = route.adapter.poll(job.upstream_job_id or "", route.key(job.upstream_key))
-        if isinstance(outcome, Missing) and not route.has_key(job.upstream_key):
+        outcome = route.adapter.poll(job.upstream_job_id or "", route.key_of(job))
+        if isinstance(outcome, Missing) and not route.knows(job):
             # Asked with another key than the one that accepted it: its 404 says nothing.
             return NoAnswer(reason="asked with another key", answer=outcome.answer)
         return outcome
 
     def _pause(self, route: Route, job: Job, refused: KeyRefused, moment: Moment) -> None:
-        key = route.key(job.upstream_key).name
+        key = route.key_of(job).name
         if not job.tries:
             log.error("Upstream %s refuses key %s (%s).", route.name, key, refused.reason)
         self.persistence.write(

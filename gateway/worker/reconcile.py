@@ -84,7 +84,7 @@ class ReconcileStep:
         route = self.routes.of(job)
         if route is None:
             self._unlisted(job, submission, closed_at, moment)
-        elif not route.adapter.facts.can_list or not route.has_key(submission.key):
+        elif not route.adapter.facts.can_list or not route.knows(job):
             # Another key's list shows neither this video nor its absence.
             self._undecided(job, submission, moment)
         else:
@@ -115,7 +115,7 @@ class ReconcileStep:
     def _walk(self, job: Job, submission: Submission, route: Route, moment: Moment) -> Walk:
         walk = Walk(began=moment())
         since = submission.started_at - self.limits.clock_skew_s
-        key = route.key(submission.key)
+        key = route.key_of(job)
         after: str | None = None
         until = walk.began + self.limits.reconcile_lease_s / 2
         for _ in range(_MOST_PAGES):

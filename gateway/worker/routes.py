@@ -33,13 +33,18 @@ class Route:
         """How many of `wanted` requests its rate may ever grant together: a second's worth, at least one."""
         return min(wanted, max(1, self.requests_per_minute // 60)) if self.requests_per_minute else wanted
 
-    def key(self, name: str | None) -> Key:
-        """Return the key that accepted a video, or where it was replaced the first of today's."""
+    def key(self, name: str) -> Key:
+        """Return the key of that name, or where there is none any more the first."""
         return next((key for key in self.keys if key.name == name), self.keys[0])
 
-    def has_key(self, name: str | None) -> bool:
-        """Whether that key is still configured."""
-        return any(key.name == name for key in self.keys)
+    def key_of(self, job: Job) -> Key:
+        """Return the key that accepted a job, under whatever name it now stands; where it is gone, another."""
+        same = (key for key in self.keys if key.fingerprint == job.key_fingerprint)
+        return next(same, None) or self.key(job.upstream_key or "")
+
+    def knows(self, job: Job) -> bool:
+        """Whether the key that accepted a job is still configured: another one's 404 says nothing of it."""
+        return self.key_of(job).fingerprint == job.key_fingerprint
 
 
 class PutOff:
@@ -109,7 +114,7 @@ class Routes:
             if route is None:
                 told.append((job, None))
             else:
-                of_key.setdefault((route.name, route.key(job.upstream_key).name), []).append(job)
+                of_key.setdefault((route.name, route.key_of(job).name), []).append(job)
         for (upstream, key), mine in of_key.items():
             count = self.afford(upstream, key, len(mine), now=now)
             apart_s = self.upstreams[upstream].apart_s

@@ -113,12 +113,12 @@ class TransferStep:
             gone = ContentNotReady(reason="its upstream is not configured", answer=Answer(status=None))
             self._not_ready(job, gone, moment)
             return
-        key = route.key(job.upstream_key)
+        key = route.key_of(job)
         with route.adapter.content(job.upstream_job_id or "", key, urls=job.content_urls) as outcome:
             match outcome:
                 case Content():
                     self._store(job, outcome, moment)
-                case ContentMissing() if route.has_key(job.upstream_key):
+                case ContentMissing() if route.knows(job):
                     self._missing(job, outcome, moment)
                 case ContentMissing():
                     # Asked with another key than the one that accepted it: its 404 says nothing.

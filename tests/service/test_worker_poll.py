@@ -146,9 +146,23 @@ def test_404s_that_follow_each_other_too_quickly_are_no_proof(worker: Worker) ->
     assert worker.now(job).status is Status.RENDERING
 
 
+@pytest.mark.parametrize("name", ["one", "two"])
+def test_a_404_under_a_key_that_replaced_the_one_that_accepted_says_nothing(worker: Worker, name: str) -> None:
+    job = worker.rendering()
+    other = worker.again(keys=(Key(name=name, secret="new", fingerprint="f-new"),))
+    assert poll(other, job, GONE, GONE, GONE, GONE, GONE).status is Status.RENDERING
+
+
+def test_a_video_is_asked_about_with_the_key_that_accepted_it_wherever_that_now_stands(worker: Worker) -> None:
+    job = worker.rendering()
+    moved = (Key(name="one", secret="s2", fingerprint="f2"), Key(name="two", secret="s1", fingerprint="f1"))
+    lost = poll(worker.again(keys=moved), job, GONE, GONE, GONE, GONE)
+    assert code(lost) == "upstream_job_lost"
+
+
 def test_a_404_under_another_key_than_the_one_that_accepted_says_nothing(worker: Worker) -> None:
     job = worker.rendering()
-    successor = worker.again(keys=(Key(name="other", secret="s9"),))
+    successor = worker.again(keys=(Key(name="other", secret="s9", fingerprint="f9"),))
     assert poll(successor, job, *[GONE] * 8).status is Status.RENDERING
 
 

@@ -108,6 +108,7 @@ def upgrade() -> None:
         sa.Column("bucket_failed", sa.Boolean(), nullable=False),
         sa.Column("upstream", sa.Text(), nullable=True),
         sa.Column("upstream_key", sa.Text(), nullable=True),
+        sa.Column("key_fingerprint", sa.Text(), nullable=True),
         sa.Column("upstream_job_id", sa.Text(), nullable=True),
         sa.Column("accepted_at", sa.Double(), nullable=True),
         sa.Column("rendered_at", sa.Double(), nullable=True),
