@@ -6,6 +6,7 @@ Run as a child, twice: `source SIZE` or `sink`. A thread a connection; the bytes
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 import sys
@@ -44,7 +45,8 @@ class Source(_Quiet):
             size = 65536 if "/tiny" in self.path else self.size
             self.send_header("Content-Length", str(size))
         self.end_headers()
-        with open(self.film.name, "rb") as film:  # noqa: PTH123 - what sendfile wants
+        # A descriptor of its own: sendfile moves the position of the object it is given.
+        with os.fdopen(os.dup(self.film.fileno()), "rb") as film:
             self.connection.sendfile(film, count=size)
 
 
@@ -117,7 +119,7 @@ def _film(size: int) -> tuple[IO[bytes], str]:
     """Write a film of so many bytes, most of them random; return its file and its hash."""
     block = secrets.token_bytes(_BLOCK)
     digest = hashlib.sha256()
-    film = tempfile.NamedTemporaryFile(prefix="film-")  # noqa: SIM115 - it lives as long as the process
+    film = tempfile.TemporaryFile()  # noqa: SIM115 - nameless, it lives as long as the process
     head, left = b"\x00\x00\x00\x18ftypisom", size
     while left:
         piece = (head + block)[:left]

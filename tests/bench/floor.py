@@ -18,6 +18,7 @@ from gateway.api import bodies
 from gateway.api.loading import load
 from gateway.api.schemas import NewVideoSchema, Posted
 from gateway.settings import Settings
+from gateway.supervisor import die_with_parent
 from gateway.wsgi import gunicorn_options
 
 VIDEO = {
@@ -79,4 +80,5 @@ class FloorServer(BaseApplication):  # type: ignore[misc]  # gunicorn has no typ
 
 
 if __name__ == "__main__":
+    die_with_parent()
     FloorServer(Settings.from_env(os.environ, Path.cwd())).run()
