@@ -75,6 +75,7 @@ class Worker:
 
     def keep_house(self) -> None:
         self.process.housekeeping.tick(self.installation.database.now())
+        self.process.housekeeping.sweep(self.installation.database.now())
 
     def close(self) -> None:
         self.stopping.set()
@@ -250,9 +251,10 @@ class Rig:
         return film is not None and fetched == film.sha256() == told["sha256"] and told["bytes"] == film.length
 
     def leftovers(self) -> list[str]:
-        """Objects that nobody wants and that are not removed yet."""
+        """Objects that nobody wants and that were not removed yet."""
+        unwanted = sa.select(objects.c.key).where(objects.c.state != "kept", objects.c.sweeps == 0)
         with self.installation.database.read() as connection:
-            return list(connection.scalars(sa.select(objects.c.key).where(objects.c.state != "kept")))
+            return list(connection.scalars(unwanted))
 
     # -- time ----------------------------------------------------------------------------------------------------------
 
