@@ -264,3 +264,13 @@ def test_requests_are_observed_by_rule_and_not_by_path(tmp_path: Path) -> None:
     world.http.get("/etc/passwd")
     assert seen == [("GET", "/v1/videos/<video_id>", 404), ("GET", "unmatched", 404)]
     world.database.close()
+
+
+def test_methods_that_nobody_serves_are_observed_as_one(tmp_path: Path) -> None:
+    seen: list[str] = []
+    world = make_world(tmp_path, observe=lambda method, *_: seen.append(method))
+    for method in ("OPTIONS", "BREW", "get", "X-0001"):
+        world.http.open("/v1/videos", method=method)
+        world.http.open("/nowhere", environ_overrides={"REQUEST_METHOD": method})
+    assert sorted(set(seen)) == ["GET", "OPTIONS", "other"]
+    world.database.close()
