@@ -36,9 +36,12 @@ def watched(services: ApiServices, job: Job, now: float) -> dict[str, object]:
     return shown
 
 
-def as_accepted(services: ApiServices, job: Job) -> dict[str, object]:
-    """Return the video as the 202 showed it, from the facts that never change: a repeat gets the same answer."""
-    first = replace(job, status=Status.QUEUED, progress=0, stored=None, error=None, finished_at=None)
+def as_accepted(services: ApiServices, job: Job, *, prompt: str) -> dict[str, object]:
+    """Return the video as the 202 showed it, from the facts that never change: a repeat gets the same answer.
+
+    `prompt` is the request's own, which equals the first one's: the job's may have been removed since.
+    """
+    first = replace(job, status=Status.QUEUED, progress=0, prompt=prompt, stored=None, error=None, finished_at=None)
     return presented(services, first)
 
 

@@ -33,7 +33,7 @@ def create(services: ApiServices) -> Response:
         sdk_retry=sdk_retry,
         now=services.queries.now(),
     )
-    answer = jsonify(as_accepted(services, accepted.job))
+    answer = jsonify(as_accepted(services, accepted.job, prompt=posted.request.prompt))
     answer.status_code = 202
     answer.headers["Location"] = urls(services, accepted.job)["get"]
     answer.headers[POLL_AFTER_HEADER] = str(poll_after_ms(services))

@@ -143,6 +143,15 @@ def test_a_replay_is_answered_even_if_the_callback_is_refused_by_now(world: Worl
     assert world.post(headers=key, callback_url="https://example.com/h").json == first.json
 
 
+def test_a_replay_shows_the_prompt_that_was_removed_here(world: World) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = world.post(headers=key, prompt="a boat")
+    world.http.delete(f"/v1/videos/{first.json['id']}", headers=world.key("alice"))
+    again = world.post(headers=key, prompt="a boat")
+    assert (again.headers["Idempotent-Replayed"], again.json) == ("true", first.json)
+    assert world.jobs_written() == 0
+
+
 def test_an_idempotency_key_with_another_body_is_422(world: World) -> None:
     world.post(headers={"Idempotency-Key": "k"})
     answer = world.post(headers={"Idempotency-Key": "k"}, seconds=8)
