@@ -35,6 +35,8 @@ class Seen:
     type: str
     status: str
     webhook_id: str
+    answered: int
+    """The status that it was answered; 0 for a reset."""
     problem: str
     """Why it cannot be trusted, or what of it was not true; empty where all was well."""
 
@@ -91,6 +93,7 @@ class Receiver:
                         type=callback.type,
                         status=str(callback.video.get("status")),
                         webhook_id=callback.webhook_id,
+                        answered=callback.status,
                         problem=self._problem(callback),
                     )
                 )
