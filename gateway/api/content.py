@@ -13,11 +13,11 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from gateway.api.auth import caller
 from gateway.api.errors import VariantMissing
 from gateway.api.operation import Operation, Parameter, Success
-from gateway.api.presented import filename
 from gateway.api.services import ApiServices
 from gateway.api.videos import VIDEO_ID
 from gateway.jobs.errors import Conflict, Gone, InvalidField, Unavailable
 from gateway.jobs.job import Job, Status, Stored
+from gateway.jobs.view import filename
 
 VARIANTS = ("video", "thumbnail", "spritesheet")
 

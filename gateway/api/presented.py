@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.api.services import ApiServices
 from gateway.jobs.job import SHOWN_AS, Job, Status
-from gateway.jobs.view import video
+from gateway.jobs.view import filename, urls, video
 
 POLL_AFTER_HEADER = "openai-poll-after-ms"
 """The official SDK's `create_and_poll` waits for as long as this header says."""
@@ -19,7 +18,7 @@ def presented(services: ApiServices, job: Job) -> dict[str, object]:
         **video(job),
         **_link(services, job),
         "expires_at": _expires_at(services, job),
-        "urls": urls(services, job),
+        "urls": urls(services.public_url, job.id),
         "queue_position": None,
         "estimated_completion_at": None,
     }
@@ -45,20 +44,9 @@ def as_accepted(services: ApiServices, job: Job, *, prompt: str) -> dict[str, ob
     return presented(services, first)
 
 
-def urls(services: ApiServices, job: Job) -> Mapping[str, str]:
-    """Return where the video and what belongs to it can be asked for."""
-    own = f"{services.public_url}/v1/videos/{job.id}"
-    return {"get": own, "content": f"{own}/content", "events": f"{own}/events", "cancel": f"{own}/cancel"}
-
-
 def poll_after_ms(services: ApiServices) -> int:
     """Return after how long it makes sense to ask again: news come with the upstream's polls, at most 5 s here."""
     return int(min(5000.0, max(500.0, services.poll_interval_s * 1000 / 6)))
-
-
-def filename(job: Job) -> str:
-    """Return the name under which a browser saves the video."""
-    return f"{job.id}.mp4"
 
 
 def _link(services: ApiServices, job: Job) -> dict[str, object]:

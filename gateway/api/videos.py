@@ -11,11 +11,12 @@ from gateway.api.images import from_data_url
 from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.paging import listed, query
-from gateway.api.presented import POLL_AFTER_HEADER, as_accepted, poll_after_ms, presented, urls, watched
+from gateway.api.presented import POLL_AFTER_HEADER, as_accepted, poll_after_ms, presented, watched
 from gateway.api.schemas import NewVideoSchema, Posted, VideoListQuery
 from gateway.api.services import ApiServices
 from gateway.jobs.intake import ReferenceImage
 from gateway.jobs.ports import VideoFilter
+from gateway.jobs.view import urls
 
 VIDEO_ID = Parameter(name="video_id", place="path", description="The id of the video.")
 
@@ -35,7 +36,7 @@ def create(services: ApiServices) -> Response:
     )
     answer = jsonify(as_accepted(services, accepted.job, prompt=posted.request.prompt))
     answer.status_code = 202
-    answer.headers["Location"] = urls(services, accepted.job)["get"]
+    answer.headers["Location"] = urls(services.public_url, accepted.job.id)["get"]
     answer.headers[POLL_AFTER_HEADER] = str(poll_after_ms(services))
     if accepted.replayed:
         answer.headers["Idempotent-Replayed"] = "true"

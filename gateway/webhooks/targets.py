@@ -1,12 +1,10 @@
-"""The rules for a callback's URL that need no network, and the receiver that it belongs to."""
+"""The receiver that a callback's URL belongs to."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from gateway.outbound.target_url import BadUrl, read_url
-
-LONGEST_URL = 2048
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,17 +21,6 @@ class Receiver:
 
 
 UNREADABLE = Receiver(scheme="", host="", port=0)
-
-
-def refusal(url: str) -> str | None:
-    """Return why a URL cannot be a callback's, as a text for its author ("must …"), or None."""
-    if len(url) > LONGEST_URL:
-        return f"must not be longer than {LONGEST_URL} characters"
-    try:
-        read_url(url)
-    except BadUrl as bad:
-        return str(bad)
-    return None
 
 
 def receiver_of(url: str) -> Receiver:

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.db.clients import SqlClients
 from gateway.db.engine import Database
 from gateway.db.tables import api_keys, clients
 from gateway.jobs.errors import NotFound
@@ -70,21 +69,9 @@ def test_sixteen_threads_making_keys_for_a_new_client_make_one_client(world: Wor
     assert len({row.hash for row in world.rows(api_keys)}) == 16
 
 
-def test_a_client_of_the_settings_is_known_without_a_row(world: World) -> None:
-    configured = SqlClients(world.database, configured=[("ann", "plain-key"), ("bob", "other-key")])
-    assert configured.caller("plain-key") == Caller(client="ann")
-    assert configured.caller("other-key") == Caller(client="bob")
-    assert configured.caller("third-key") is None
-    assert configured.any_key()
-    assert configured.keys() == []
-    assert not configured.owns_secret("ann")
-    assert world.rows(clients) == []
-
-
 def test_a_client_of_the_settings_gets_its_row_with_its_first_video(world: World) -> None:
     world.queued("ann")
     assert (world.row(clients).name, world.row(clients).secret_version) == ("ann", 1)
-    assert b"plain-key" not in contents(world.database)
 
 
 def test_a_client_with_a_key_of_ours_owns_its_secret_also_when_the_key_is_revoked(world: World) -> None:

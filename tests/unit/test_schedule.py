@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.outbound.target_url import BadUrl, read_url
 from gateway.webhooks.schedule import held_until, next_attempt
-from gateway.webhooks.targets import LONGEST_URL, UNREADABLE, receiver_of, refusal
+from gateway.webhooks.targets import UNREADABLE, receiver_of
 
 DEFAULT = (5, 30, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
 
@@ -80,17 +80,10 @@ def test_receiver_is_found_for_any_text(text: str) -> None:
 @given(st.text(alphabet="htp:/@[]%.0x1a\\#?", max_size=30))
 def test_a_url_is_read_or_refused_and_nothing_else(text: str) -> None:
     url = "http://" + text
-    if refusal(url) is not None:
+    if receiver_of(url) == UNREADABLE:
         with pytest.raises(BadUrl, match=r"^must "):
             read_url(url)
         return
     target = read_url(url)
     assert target.host
     assert 1 <= target.port <= 65535
-
-
-def test_refusal_names_the_limit_when_a_url_is_too_long() -> None:
-    url = "https://a.example/".ljust(LONGEST_URL, "x")
-    assert refusal(url) is None
-    assert refusal(url + "x") == "must not be longer than 2048 characters"
-    assert refusal("ftp://a.example/") == "must begin with http:// or https://"
