@@ -64,6 +64,6 @@ OPERATIONS = (
             status=202, description="It will be made.", schema=answers.DeliverySchema,
             example={**answers.DELIVERY, "status": "pending", "next_attempt_at": 1796000200},
         )],
-        errors={404: "not_found", 409: "already_pending"},
+        errors={404: "not_found", 409: "delivery_in_progress"},
     ),
 )  # fmt: skip
