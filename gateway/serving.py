@@ -30,8 +30,7 @@ def serve_all(settings: Settings, cwd: Path) -> int:
     installation = _proven(settings, cwd)
     try:
         if settings.on_sqlite:
-            lock = settings.sqlite_file(cwd)
-            with only_one(lock.with_name(f"{lock.name}.lock")):
+            with only_one(settings.sqlite_file(cwd)):
                 migrate(installation.database)
                 return _run_both(installation)
         _check_schema(installation)
