@@ -1,4 +1,4 @@
-"""How a store is reached: its address, its credentials, and the boto3 client for everything but the bytes."""
+"""How a store is reached: its address, its credentials, and the boto3 clients for everything but the bytes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class Access:
                 self.inner = self._address(bucket, endpoint_url, addressing)
                 public = public_endpoint_url or endpoint_url
                 self.outer = self.inner if public == endpoint_url else self._address(bucket, public, addressing)
-                self.client: Any = self._client(endpoint_url, addressing)
+                self.client: Any = self._client(endpoint_url, addressing, connect_s=5, read_s=45, attempts=2)
+                # A request waits for what this one sends: a store that hangs must not take every thread of the API.
+                self.prompt_client: Any = self._client(endpoint_url, addressing, connect_s=3, read_s=15, attempts=1)
         except ValueError:
             raise BucketError("bucket settings: the S3 endpoint is not a URL, or the bucket's name not valid") from None
 
@@ -68,15 +70,17 @@ class Access:
         url = client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": _PROBE})
         return str(url).partition("?")[0].removesuffix(_PROBE)
 
-    def _client(self, endpoint_url: str | None, addressing: Addressing) -> Any:
+    def _client(
+        self, endpoint_url: str | None, addressing: Addressing, *, connect_s: float, read_s: float, attempts: int
+    ) -> Any:
         # Many S3 servers refuse the checksums that AWS takes, or store their framing inside the object.
         checksums = "when_supported" if _is_aws(self.inner) else "when_required"
         config = Config(
             signature_version="s3v4",
             region_name=self._region,
-            connect_timeout=5,
-            read_timeout=60,
-            retries={"mode": "standard", "total_max_attempts": 3},
+            connect_timeout=connect_s,
+            read_timeout=read_s,
+            retries={"mode": "standard", "total_max_attempts": attempts},
             request_checksum_calculation=checksums,
             response_checksum_validation=checksums,
             max_pool_connections=32,

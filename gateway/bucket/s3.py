@@ -67,9 +67,9 @@ class S3Bucket:
         self._uploads = Uploads(access=self._access, bucket=bucket, outbound=outbound, clock=clock)
 
     def put(self, key: str, data: bytes, *, content_type: str) -> None:
-        """Write a small object at once. Raises BucketError."""
+        """Write a small object at once, in one attempt: about 20 s at most. Raises BucketError."""
         with speaking("put"):
-            self._access.client.put_object(**self._at(key), Body=data, ContentType=content_type)
+            self._access.prompt_client.put_object(**self._at(key), Body=data, ContentType=content_type)
 
     def get(self, key: str, *, limit: int) -> bytes:
         """Return a small object; raises ObjectMissing, or BucketError also where it is larger than `limit` bytes."""
@@ -124,7 +124,7 @@ class S3Bucket:
     def open(self, key: str, *, range_header: str | None) -> AbstractContextManager[Download]:
         """Open an object for passing through, with the store's own answer to a Range (206, 416). Raises ObjectMissing.
 
-        A stall of a minute ends `blocks` with BucketError; bytes already given out stay given.
+        A stall of 45 s ends `blocks` with BucketError; bytes already given out stay given.
         """
         return self._open(key, {} if range_header is None else {"Range": range_header})
 

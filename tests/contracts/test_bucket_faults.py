@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from gateway.bucket.port import Bucket, BucketError
+from gateway.bucket.s3 import S3Bucket
 from gateway.bucket.selftest import Proof, prove
 from gateway.outbound.session import Outbound
 from tests.s3 import Store, moto_server, plain_outbound, weed_server
 from tests.s3_proxy import Meddler, Message, proxy_before
+from tests.servers import RawServer, answering
 
 MIB = 1 << 20
 
@@ -135,6 +138,16 @@ def test_no_checksum_or_framing_header_is_sent_to_a_custom_endpoint(
     assert not [name for name in sent if "checksum" in name or name in {"x-amz-trailer", "transfer-encoding"}]
     assert not [message for message in proxy.seen if "aws-chunked" in message.headers.get("content-encoding", "")]
     assert not [message for message in proxy.seen if "checksum" in message.query.lower()]
+
+
+def test_a_small_object_is_put_in_one_attempt(outbound: Outbound) -> None:
+    with RawServer(answering(503)) as server:
+        bucket = S3Bucket(
+            bucket="videos", outbound=outbound, endpoint_url=server.url, session=boto3.Session("AK", "SK")
+        )
+        with pytest.raises(BucketError, match=r"^put: the store answered 503"):
+            bucket.put("picture.png", b"x", content_type="image/png")
+        assert server.requests.qsize() == 1
 
 
 def write(bucket: Bucket, size: int, *, length: int | None) -> None:

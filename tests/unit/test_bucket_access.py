@@ -96,6 +96,11 @@ def test_checksums_are_sent_to_aws_only(endpoint: str | None, checksums: str) ->
     assert (config.request_checksum_calculation, config.response_checksum_validation) == (checksums, checksums)
 
 
+def test_what_a_request_waits_for_is_over_within_20_s() -> None:
+    config = access().prompt_client.meta.config
+    assert config.retries["total_max_attempts"] * (config.connect_timeout + config.read_timeout) <= 20
+
+
 @pytest.mark.parametrize(
     "settings", [{"endpoint": "minio:9000"}, {"endpoint": "not a url"}, {"bucket": "no/such name"}], ids=str
 )
