@@ -224,6 +224,10 @@ class Rig:
             found = connection.scalar(sa.select(jobs.c.upstream_job_id).where(jobs.c.id == video_id))
         return None if found is None else str(found)
 
+    def picture(self, video_id: str) -> str:
+        """The SHA-256 of the reference picture of which the upstream made this client's video."""
+        return next(v.picture for v in self.simulator.books().videos if v.id == self.upstream_id(video_id))
+
     def slots(self) -> int:
         """Submissions that hold a slot."""
         held = sa.select(sa.func.count()).select_from(submissions).where(submissions.c.slot_released_at.is_(None))
