@@ -23,8 +23,9 @@ VOLUME /data
 USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# Asks the API; for a container that runs only a worker, switch it off (`healthcheck: {disable: true}`).
+# Asks the API whether it is alive: a database that is away for a moment is no reason to restart.
+# For a container that runs only a worker, switch it off (`healthcheck: {disable: true}`).
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/readyz', timeout=4).close()"]
+    CMD ["python", "-c", "import http.client as h, os, sys; c = h.HTTPConnection('127.0.0.1', int(os.environ['GATEWAY_BIND'].split(':')[-1]), timeout=4); c.request('GET', '/healthz'); sys.exit(c.getresponse().status != 200)"]
 ENTRYPOINT ["gateway"]
 CMD ["serve"]

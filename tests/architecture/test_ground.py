@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 import gateway
 from gateway.settings import specs
+from tests.servers import RawServer, answering
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -90,9 +92,23 @@ def test_the_image_runs_as_nobody_in_particular_and_tells_how_it_is() -> None:
     entry = re.search(r"^ENTRYPOINT (.*)$\nCMD (.*)$", last, re.MULTILINE)
     assert entry is not None
     assert [json.loads(part) for part in entry.groups()] == [["gateway"], ["serve"]]
-    assert "/readyz" in last.partition("HEALTHCHECK")[2]
     assert [stage for stage in stages if not re.match(r"python:3\.\d+\.\d+-slim", stage)] == []
     assert "--require-hashes" in stages[0]
+
+
+@pytest.mark.parametrize(("status", "healthy"), [(200, True), (503, False)])
+def test_the_image_asks_only_whether_the_process_is_alive(status: int, healthy: bool) -> None:
+    # Not whether it is ready: an orchestrator restarts what is unhealthy, and that mends no database.
+    found = re.search(r"^HEALTHCHECK.*\\\n\s+CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert found is not None
+    program, *arguments = json.loads(found[1])
+    assert program == "python"
+    with RawServer(answering(status)) as server:
+        bind = f"0.0.0.0:{server.url.rpartition(':')[2]}"
+        environ = {**os.environ, "GATEWAY_BIND": bind, "http_proxy": "http://127.0.0.1:1"}
+        done = subprocess.run([sys.executable, *arguments], env=environ, timeout=20, check=False)
+        assert server.request().target == "/healthz"
+    assert (done.returncode == 0) is healthy
 
 
 def test_the_installation_sets_only_settings_that_exist() -> None:
