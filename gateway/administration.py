@@ -76,13 +76,19 @@ def _webhook_secret(installation: Installation) -> str:
 def _api_keys(installation: Installation) -> str:
     settings = installation.settings
     try:
-        if settings.api_keys or installation.clients.any_key():
+        if settings.api_keys or _any_key_made(installation):
             return "there are some"
     except Exception as error:
         raise CheckFailed(f"they can't be read: {error}") from error
     if is_loopback(settings.bind):
         return "none, so everybody on this machine is the client `default`"
     return "none, so nobody can use this address: `gateway keys create NAME` makes one"
+
+
+def _any_key_made(installation: Installation) -> bool:
+    # A SQLite file that is not migrated has no table of keys yet: the start makes it.
+    unborn = installation.settings.on_sqlite and not SqlQueries(installation.database).schema_current()
+    return not unborn and installation.clients.any_key()
 
 
 def upstream_lines(installation: Installation) -> Iterator[str]:

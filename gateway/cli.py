@@ -38,6 +38,16 @@ def _installation() -> Installation:
     return Installation(_settings(), Path.cwd())
 
 
+def _migrated() -> Installation:
+    """Return the installation, with a SQLite file that may be new brought up to date as `gateway serve` would."""
+    from gateway.db.migrate import migrate as bring_up
+
+    installation = _installation()
+    if installation.settings.on_sqlite:
+        bring_up(installation.database)
+    return installation
+
+
 def _plainly(command: Callable[..., None]) -> Callable[..., None]:
     """Turn what a user can mend into one clear line each, without a traceback."""
 
@@ -134,8 +144,8 @@ def _check_name(name: str) -> None:
 @_plainly
 def create_key(name: str, *, admin: bool) -> None:
     """Make an API key for the client NAME and show it, this once, with the client's webhook secret."""
-    installation = _installation()
     _check_name(name)
+    installation = _migrated()
     key, secret = installation.clients.create_key(name, admin=admin, now=installation.database.now())
     click.echo(f"id:             {key.id}")
     click.echo(f"client:         {key.client}")
@@ -148,7 +158,7 @@ def create_key(name: str, *, admin: bool) -> None:
 @_plainly
 def list_keys() -> None:
     """List every key by its id and last four characters."""
-    for key in _installation().clients.keys():  # noqa: SIM118 - not a mapping
+    for key in _migrated().clients.keys():  # noqa: SIM118 - not a mapping
         state = "revoked" if key.revoked_at is not None else "admin" if key.admin else "active"
         click.echo(f"{key.id}  {key.client}  …{key.hint}  {state}")
 
@@ -158,7 +168,7 @@ def list_keys() -> None:
 @_plainly
 def revoke_key(key_id: str) -> None:
     """Revoke a key; requests with it are refused from now on."""
-    installation = _installation()
+    installation = _migrated()
     if not installation.clients.revoke_key(key_id, now=installation.database.now()):
         _fail(f"gateway: there is no key '{key_id}' that is not revoked already")
     click.echo(f"{key_id} is revoked.")
@@ -170,7 +180,7 @@ def revoke_key(key_id: str) -> None:
 @_plainly
 def show_secret(name: str, *, rotate: bool) -> None:
     """Show the webhook secret of the client NAME."""
-    installation = _installation()
+    installation = _migrated()
     if not installation.clients.owns_secret(name):
         _fail(f"gateway: there is no client '{name}' made by `gateway keys create`")
     if rotate:
@@ -186,7 +196,7 @@ def upstreams(context: click.Context) -> None:
     if context.invoked_subcommand is None:
         from gateway.administration import upstream_lines
 
-        for line in upstream_lines(_installation()):
+        for line in upstream_lines(_migrated()):
             click.echo(line)
 
 
@@ -197,7 +207,7 @@ def pause_upstream(name: str) -> None:
     """Submit nothing to the upstream NAME until it is resumed; what it accepted is still polled."""
     from gateway.administration import pause
 
-    click.echo(f"{pause(_installation(), name)} keys of {name} are paused.")
+    click.echo(f"{pause(_migrated(), name)} keys of {name} are paused.")
 
 
 @upstreams.command("resume")
@@ -207,7 +217,7 @@ def resume_upstream(name: str) -> None:
     """Submit to the upstream NAME again at once."""
     from gateway.administration import resume
 
-    click.echo(f"{resume(_installation(), name)} keys of {name} are resumed.")
+    click.echo(f"{resume(_migrated(), name)} keys of {name} are resumed.")
 
 
 @main.command()
