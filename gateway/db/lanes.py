@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlalchemy as sa
+from sqlalchemy.engine import RowMapping
 
 from gateway.db.engine import Database
 from gateway.db.submissions import lock_key
@@ -11,6 +12,12 @@ from gateway.jobs.backoff import PROBE_DELAYS_S, delay
 
 _CLOCK_STEP_S = 5.0
 """A rate spent this far ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
+
+
+OPERATOR = "operator"
+"""The reason of a pause that somebody wanted."""
+
+_REFUSED = (upstream_keys.c.paused_at.is_not(None), upstream_keys.c.pause_reason != OPERATOR)
 
 
 class SqlLanes:
@@ -22,36 +29,30 @@ class SqlLanes:
     def pause(self, upstream: str, key: str, *, reason: str, answer: str, now: float) -> None:
         """Stop submitting on a key and set the time of its first probe; each probe, when taken, sets that of the next.
 
-        Several submits refused together are one refusal, so a key that is paused already is not put off further.
+        Several submits refused together are one refusal, so a key that is paused already is not put off further. What
+        the `operator` paused is never probed, and nothing but `resume` ends it.
         """
-        first = {"paused_at": now, "probe_at": now + delay(PROBE_DELAYS_S, 0), "probes": 1}
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
             connection.execute(
-                sa.update(upstream_keys)
-                .where(*_is(upstream, key))
-                .values(
-                    pause_reason=reason,
-                    last_answer=answer[:500],
-                    last_answer_at=now,
-                    **(first if row["paused_at"] is None else {}),
-                )
+                sa.update(upstream_keys).where(*_is(upstream, key)).values(**_paused(row, reason, answer, now))
             )
 
     def resume(self, upstream: str, key: str | None, *, now: float) -> int:
         """Submit again at once; returns how many keys were paused."""
         mine = _is(upstream, key) if key is not None else (upstream_keys.c.upstream == upstream,)
         with self._database.write() as connection:
-            done = connection.execute(
+            probed = connection.execute(sa.update(upstream_keys).where(*mine, *_REFUSED).values(probe_at=now, probes=0))
+            freed = connection.execute(
                 sa.update(upstream_keys)
-                .where(*mine, upstream_keys.c.paused_at.is_not(None))
-                .values(probe_at=now, probes=0)
+                .where(*mine, upstream_keys.c.pause_reason == OPERATOR)
+                .values(paused_at=None, pause_reason=None, probe_at=None, probes=0)
             )
-            return int(done.rowcount)
+            return int(probed.rowcount + freed.rowcount)
 
     def answered(self, upstream: str, key: str, *, now: float) -> None:
-        """The key was taken: end its pause, where there is one."""
-        paused = (*_is(upstream, key), upstream_keys.c.paused_at.is_not(None))
+        """The key was taken: end its pause, where there is one and it is not the operator's."""
+        paused = (*_is(upstream, key), *_REFUSED)
         with self._database.read() as connection:
             if connection.scalar(sa.select(upstream_keys.c.key).where(*paused)) is None:
                 return
@@ -62,12 +63,15 @@ class SqlLanes:
                 .values(paused_at=None, pause_reason=None, probe_at=None, probes=0, last_answer_at=now)
             )
 
-    def take_requests(self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float) -> int:
+    def take_requests(
+        self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float, owed: bool = False
+    ) -> int:
         """Take up to `wanted` requests from the key's rate; returns how many may be made now.
 
         No minute holds more than `per_minute`, wherever it begins. `spent_until` is the instant up to which the rate is
         used up (the generic cell rate algorithm). A second's worth may follow each other at once, so that a tick is no
-        bottleneck, and by as much the rest are further apart.
+        bottleneck, and by as much the rest are further apart. With `owed` all are granted, and who comes
+        later waits for them.
         """
         if wanted <= 0:
             return 0
@@ -79,12 +83,22 @@ class SqlLanes:
             if spent > now + _CLOCK_STEP_S:
                 spent = now
             # Seconds since 1970 in a double are good to a quarter of a microsecond, an interval may be milliseconds.
-            granted = max(0, min(wanted, int((now - spent) / apart + 1e-4)))
+            granted = wanted if owed else max(0, min(wanted, int((now - spent) / apart + 1e-4)))
             if granted or spent == now:
                 connection.execute(
                     sa.update(upstream_keys).where(*_is(upstream, key)).values(spent_until=spent + granted * apart)
                 )
             return granted
+
+
+def _paused(row: RowMapping, reason: str, answer: str, now: float) -> dict[str, object]:
+    if reason == OPERATOR:
+        return {"pause_reason": reason, "paused_at": row["paused_at"] or now, "probe_at": None}
+    heard = {"last_answer": answer[:500], "last_answer_at": now}
+    if row["pause_reason"] == OPERATOR:
+        return heard
+    first = {"paused_at": now, "probe_at": now + delay(PROBE_DELAYS_S, 0), "probes": 1}
+    return {"pause_reason": reason, **heard, **(first if row["paused_at"] is None else {})}
 
 
 def _is(upstream: str, key: str) -> tuple[sa.ColumnElement[bool], ...]:

@@ -123,6 +123,13 @@ class SqlOutbox:
             )
             if again.rowcount != 1:
                 raise Conflict("An attempt at this delivery is under way.", code="delivery_in_progress")
+            # Behind an open breaker it would wait for up to an hour: whoever asks for it has mended the receiver.
+            mine = sa.select(deliveries.c.receiver).where(deliveries.c.id == delivery_id).scalar_subquery()
+            connection.execute(
+                sa.update(receivers)
+                .where(receivers.c.client == client, receivers.c.receiver == mine, receivers.c.open_until > now)
+                .values(open_until=now)
+            )
             return delivery_records(connection, deliveries.c.id == delivery_id)[0]
 
 

@@ -12,8 +12,8 @@ from gateway.jobs.job import Failure, Job, Reference, Status, Stored
 _PLAIN = (
     "id", "client", "version", "model", "size", "seconds", "prompt", "callback_url", "remixed_from",
     "created_at", "due_at", "claim_token", "claimed_by", "claimed_at", "progress", "tries", "missing", "missing_since",
-    "stood_still_s", "bucket_failed", "upstream", "upstream_key", "key_fingerprint", "upstream_job_id", "accepted_at", "rendered_at",
-    "content_expires_at", "finished_at", "removed_at", "deleted_at",
+    "stood_still_s", "bucket_failed", "upstream", "upstream_key", "key_fingerprint", "upstream_job_id",
+    "accepted_at", "rendered_at", "content_expires_at", "finished_at", "removed_at", "deleted_at",
 )  # fmt: skip
 _CLAIM = ("claim_token", "claimed_at")
 

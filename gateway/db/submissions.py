@@ -39,7 +39,7 @@ class SqlSubmissions:
             room = min(limit, lane.max_concurrent - _used(connection, lane) - _preparing(connection, lane, now))
             if state["paused_at"] is not None:
                 # A refused key is probed by one real submit, and only when its time has come.
-                room = min(room, 1 if state["probe_at"] <= now else 0)
+                room = min(room, 1 if state["probe_at"] is not None and state["probe_at"] <= now else 0)
             taken = take_fairly(connection, lane, room, worker=worker, until=now + lease_s, now=now)
             if taken and state["paused_at"] is not None:
                 _next_probe(connection, state, now)
@@ -154,7 +154,7 @@ class SqlSubmissions:
             return {row[0]: row[1] for row in rows}
 
     def rivals(self, submission: Submission) -> int:
-        """Return how many other jobs' submits of an equal request on this key ended unknown near this one's time.
+        """Return how many other jobs' submits of an equal request ended unknown near this one's time, on any key.
 
         Their orphans would look like this one's, so an adoption could hand one client another's picture.
         """
@@ -163,7 +163,6 @@ class SqlSubmissions:
                 connection.scalar(
                     sa.select(sa.func.count()).where(
                         submissions.c.upstream == submission.upstream,
-                        submissions.c.key == submission.key,
                         submissions.c.fingerprint == submission.fingerprint,
                         submissions.c.outcome == sa.literal_column("'unknown'"),
                         submissions.c.job_id != submission.job_id,
@@ -236,10 +235,12 @@ def _used(connection: Connection, lane: Lane) -> int:
 
 
 def _has_twin(connection: Connection, lane: Lane, fingerprint: str) -> bool:
-    """Whether an equal request is unresolved on this key. The unique index is the second wall."""
+    """Whether an equal request is unresolved, on any key: keys of one account share its list.
+
+    The unique index is the second wall.
+    """
     twin = sa.select(submissions.c.id).where(
         submissions.c.upstream == lane.upstream,
-        submissions.c.key == lane.key,
         submissions.c.fingerprint == fingerprint,
         submissions.c.outcome == sa.literal_column("'unknown'"),
         submissions.c.slot_released_at.is_(None),

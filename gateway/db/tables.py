@@ -168,11 +168,11 @@ for _index, _names, _where, _unique in (
     # Two unresolved submits of the same request on one key could not be told apart in the upstream's list.
     (
         "uq_submissions_unresolved",
-        ("upstream", "key", "fingerprint"),
+        ("upstream", "fingerprint"),
         "outcome = 'unknown' AND slot_released_at IS NULL",
         True,
     ),
-    ("ix_submissions_unknown", ("upstream", "key", "fingerprint"), "outcome = 'unknown'", False),
+    ("ix_submissions_unknown", ("upstream", "fingerprint"), "outcome = 'unknown'", False),
     ("ix_submissions_slots", ("upstream", "key"), "slot_released_at IS NULL", False),
     ("ix_submissions_abandoned", ("due_at",), "due_at IS NOT NULL AND slot_released_at IS NULL", False),
 ):

@@ -6,8 +6,10 @@ import fcntl
 import hashlib
 import os
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -84,7 +86,15 @@ class SqlWorkers:
             # One buries at a time, and nobody who has given a sign since.
             if connection.scalar(same.with_for_update(skip_locked=True)) is None:
                 return False
-            _release(connection, worker, beat_at, dead=dead, poll_lease_s=lease_s, now=now)
+            _release(
+                connection,
+                worker,
+                beat_at,
+                dead=dead,
+                proof_closes=self._proof.closes_sockets,
+                poll_lease_s=lease_s,
+                now=now,
+            )
         if dead:
             self._proof.forget(worker)
         return True
@@ -97,7 +107,14 @@ class SqlWorkers:
 
 
 def _release(
-    connection: Connection, worker: str, beat_at: float, *, dead: bool, poll_lease_s: float, now: float
+    connection: Connection,
+    worker: str,
+    beat_at: float,
+    *,
+    dead: bool,
+    proof_closes: bool,
+    poll_lease_s: float,
+    now: float,
 ) -> None:
     """Make due at once what a silent worker had in hand.
 
@@ -109,6 +126,8 @@ def _release(
         jobs.c.status.in_(statuses),
         sa.and_(jobs.c.status == Status.RENDERING.value, jobs.c.claimed_at >= beat_at - poll_lease_s),
     )
+    # The end of a database session does not close the sockets of its process, whose own deadline does so later.
+    closed = {row.id: now if proof_closes else max(now, row.due_at) for row in _submitting(connection, worker)}
     released = connection.execute(
         sa.update(jobs)
         .where(jobs.c.claimed_by == worker, in_hand)
@@ -117,9 +136,10 @@ def _release(
     )
     submitting = [row.id for row in released if row.status == Status.SUBMITTING.value]
     if submitting:
-        # Its sockets closed with it: from here on the proof of absence may count.
-        unclosed = (submissions.c.job_id.in_(submitting), submissions.c.closed_at.is_(None))
-        connection.execute(sa.update(submissions).where(*unclosed).values(closed_at=now))
+        # From then on the proof of absence may count.
+        for job_id in submitting:
+            unclosed = (submissions.c.job_id == job_id, submissions.c.closed_at.is_(None))
+            connection.execute(sa.update(submissions).where(*unclosed).values(closed_at=closed[job_id]))
     connection.execute(
         sa.update(deliveries)
         .where(deliveries.c.claimed_by == worker, is_pending())
@@ -129,8 +149,17 @@ def _release(
         connection.execute(sa.delete(workers).where(workers.c.id == worker))
 
 
+def _submitting(connection: Connection, worker: str) -> Sequence[sa.Row[Any, Any]]:
+    in_hand = sa.select(jobs.c.id, jobs.c.due_at).where(
+        jobs.c.claimed_by == worker, jobs.c.status == Status.SUBMITTING.value
+    )
+    return list(connection.execute(in_hand.with_for_update()))
+
+
 class _FileProof:
     """Locks on files beside a SQLite database: the kernel lets them go with the process, however it ends."""
+
+    closes_sockets = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -176,6 +205,8 @@ class _FileProof:
 
 class _SessionProof:
     """Advisory locks held by one session of each worker: PostgreSQL lets them go when the connection ends."""
+
+    closes_sockets = False
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -103,7 +103,7 @@ def begin_transfer(
     """The upstream finished: fetch the content at once, since its links die quickly."""
     return _move(
         job, Status.STORING, "rendered", at, detail=detail, frees_slot=True,
-        progress=100, rendered_at=at, content_expires_at=expires_at, content_urls=tuple(content_urls),
+        progress=99, rendered_at=at, content_expires_at=expires_at, content_urls=tuple(content_urls),
     )  # fmt: skip
 
 

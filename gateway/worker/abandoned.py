@@ -68,5 +68,7 @@ class AbandonedStep:
             return False, submission.cancel_sent
         if route.adapter.facts.can_cancel and not submission.cancel_sent:
             return route.adapter.cancel(upstream_job_id, key), True
-        done = isinstance(route.adapter.poll(upstream_job_id, key), Finished | Failed | Missing)
+        outcome = route.adapter.poll(upstream_job_id, key)
+        # A 404 alone may be a list that lags, or another key under the name of the one that accepted it.
+        done = isinstance(outcome, Finished | Failed) or (isinstance(outcome, Missing) and submission.cancel_sent)
         return done, submission.cancel_sent

@@ -108,9 +108,21 @@ class DeliverStep:
             lambda: self.outbox.failed(delivery, result, due_at=due_at, held_until=held_until, now=now)
         )
 
+    def _expires_at(self, delivery: Delivery) -> int | None:
+        completed_at = delivery.facts.get("completed_at")
+        if not self.limits.retention_s or not isinstance(completed_at, int):
+            return None
+        return completed_at + int(self.limits.retention_s)
+
     def body(self, delivery: Delivery) -> bytes:
         """Return the body of this attempt: the facts as of the change, and a link signed anew."""
-        data = {**delivery.facts, "url": None, "url_expires_at": None, "urls": urls(self.public_url, delivery.job_id)}
+        data = {
+            **delivery.facts,
+            "url": None,
+            "url_expires_at": None,
+            "expires_at": self._expires_at(delivery),
+            "urls": urls(self.public_url, delivery.job_id),
+        }
         if delivery.stored_key is not None and delivery.type == "video.completed":
             name = delivery.stored_key.rsplit(".", 1)[-1]
             link = self.bucket.link(

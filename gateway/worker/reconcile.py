@@ -86,7 +86,7 @@ class ReconcileStep:
             self._unlisted(job, submission, closed_at, moment)
         elif not route.adapter.facts.can_list or not route.knows(job):
             # Another key's list shows neither this video nor its absence.
-            self._undecided(job, submission, moment)
+            self._undecided(job, submission, closed_at, moment)
         else:
             self._judge(job, submission, self._walk(job, submission, route, moment), closed_at, moment)
 
@@ -98,7 +98,7 @@ class ReconcileStep:
         elif walk.orphans:
             self._adopt(job, submission, walk.orphans[0], moment)
         elif walk.unclear:
-            self._undecided(job, submission, moment)
+            self._undecided(job, submission, closed_at, moment)
         elif not self._second_look(submission, closed_at, walk.began):
             self.persistence.write(lambda: self.submissions.walked(submission, now=moment()))
             due_at = max(closed_at + self.limits.reconcile_after_s, moment() + 1.0)
@@ -107,7 +107,7 @@ class ReconcileStep:
             self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
             self._requeue(job, "proven_absent", moment)
         else:
-            self._undecided(job, submission, moment)
+            self._undecided(job, submission, closed_at, moment)
 
     def _second_look(self, submission: Submission, closed_at: float, began: float) -> bool:
         return submission.walked_at is not None and began >= closed_at + self.limits.reconcile_after_s
@@ -118,8 +118,9 @@ class ReconcileStep:
         key = route.key_of(job)
         after: str | None = None
         until = walk.began + self.limits.reconcile_lease_s / 2
-        for _ in range(_MOST_PAGES):
-            if moment() > until or not self.routes.afford(route.name, key.name, 1, now=moment()):
+        for number in range(_MOST_PAGES):
+            # Only the first page waits for the key's rate; the others are owed to it, or no walk would ever end.
+            if moment() > until or not self.routes.afford(route.name, key.name, 1, now=moment(), owed=number > 0):
                 break
             page = route.adapter.page(key, after=after)
             if not isinstance(page, Page):
@@ -173,12 +174,15 @@ class ReconcileStep:
     def _unlisted(self, job: Job, submission: Submission, closed_at: float, moment: Moment) -> None:
         """The list itself gave no answer: patient for as long as a video may take, then it proves nothing."""
         if moment() >= closed_at + max(self.limits.reconcile_after_s, self.limits.max_wait_s):
-            self._undecided(job, submission, moment)
+            self._undecided(job, submission, closed_at, moment)
         else:
             self._again(job, "list_unanswered", moment() + delay(RECONCILE_DELAYS_S, job.tries), moment)
 
-    def _undecided(self, job: Job, submission: Submission, moment: Moment) -> None:
-        if self.limits.resubmit_unknown:
+    def _undecided(self, job: Job, submission: Submission, closed_at: float, moment: Moment) -> None:
+        if moment() < closed_at:
+            # Its process may still be sending: nobody can say yet what was lost.
+            self._again(job, "not_closed_yet", closed_at, moment)
+        elif self.limits.resubmit_unknown:
             self.persistence.write(lambda: self.submissions.free(submission, now=moment()))
             self._requeue(job, "submitted_again_unproven", moment)
         else:

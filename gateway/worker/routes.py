@@ -95,12 +95,12 @@ class Routes:
             max_concurrent=route.max_concurrent,
         )
 
-    def afford(self, upstream: str, key: str, wanted: int, *, now: float) -> int:
-        """Take up to `wanted` requests from a key's rate; all of them where it has no limit."""
+    def afford(self, upstream: str, key: str, wanted: int, *, now: float, owed: bool = False) -> int:
+        """Take up to `wanted` requests from a key's rate; all of them where it has no limit, or with `owed`."""
         per_minute = self.upstreams[upstream].requests_per_minute
         if not per_minute or not wanted:
             return wanted
-        return self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now)
+        return self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed)
 
     def affordable(self, jobs: Sequence[Job], *, now: float, put_off: PutOff) -> list[tuple[Job, float | None]]:
         """Spend the keys' rates on claimed jobs: None beside each that may ask now, else when it may try again.

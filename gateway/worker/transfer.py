@@ -36,6 +36,10 @@ _LEAST_PATIENCE_S = 60.0
 _LONGEST_WAIT_S = 120.0
 """However long an upstream asks for: its links may die before that."""
 
+_MOST_PATIENCE_S = 7 * 86400.0
+"""Tried for no longer than this, however far off an upstream puts its expiry: a job must end."""
+
+
 _KEY_REFUSED_S = 30.0
 
 _SUFFIX = {"video/mp4": "mp4", "video/webm": "webm"}
@@ -234,7 +238,8 @@ class TransferStep:
     def _out_of_time(self, job: Job, now: float) -> bool:
         since = job.rendered_at if job.rendered_at is not None else now
         until = job.content_expires_at if job.content_expires_at is not None else since + self.limits.content_wait_s
-        return now - job.stood_still_s > max(until, since + _LEAST_PATIENCE_S)
+        until = min(max(until, since + _LEAST_PATIENCE_S), since + _MOST_PATIENCE_S)
+        return now - job.stood_still_s > until
 
     def _again(
         self,

@@ -186,3 +186,23 @@ def test_a_key_shows_the_slots_it_uses(world: World) -> None:
     world.rendering()
     world.storing()
     assert key_state(world).slots_used == 2
+
+
+def test_what_the_operator_paused_is_never_probed_and_only_resuming_ends_it(world: World) -> None:
+    world.queued()
+    pause(world, reason="operator")
+    world.lanes.answered("main", "one", now=NOW)
+    pause(world, reason="auth", now=NOW + 1)
+    assert take(world, now=NOW + 1e6) == []
+    assert (key_state(world).pause_reason, key_state(world).paused_at) == ("operator", NOW)
+    assert world.lanes.resume("main", "one", now=NOW + 2) == 1
+    assert key_state(world).paused_at is None
+    assert len(take(world, now=NOW + 2)) == 1
+
+
+def test_what_is_owed_is_taken_at_once_and_paid_by_those_who_come_later(world: World) -> None:
+    def wanted(at: float, *, owed: bool = False) -> int:
+        return world.lanes.take_requests("main", "one", wanted=1, per_minute=60, now=at, owed=owed)
+
+    assert [wanted(NOW), wanted(NOW, owed=True), wanted(NOW, owed=True)] == [1, 1, 1]
+    assert [wanted(NOW + 1), wanted(NOW + 2), wanted(NOW + 3)] == [0, 0, 1]

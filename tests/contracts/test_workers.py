@@ -115,7 +115,8 @@ def test_a_killed_workers_submit_is_released_and_its_socket_noted_as_closed(
     released = world.now_holds(job)
     assert (released.status, released.claimed_by) == (Status.SUBMITTING, None)
     assert released.due_at <= NOW + 15
-    assert world.row(submissions).closed_at == released.due_at
+    # With a database session may go only the way to the database: the socket closes at its own deadline at the latest.
+    assert world.row(submissions).closed_at == (released.due_at if world.database.sqlite else job.due_at)
     assert not world.claims.holds(job)
     assert world.rows(workers) == []
 

@@ -139,7 +139,7 @@ def test_going_back_to_the_queue_forgets_the_upstream() -> None:
 
 def test_a_transfer_is_due_at_once_and_keeps_where_the_content_lies() -> None:
     after = MOVES["begin_transfer"][1](job_in(Status.RENDERING)).after
-    assert (after.due_at, after.progress, after.rendered_at) == (NOW, 100, NOW)
+    assert (after.due_at, after.progress, after.rendered_at) == (NOW, 99, NOW)
     assert (after.content_expires_at, after.content_urls) == (NOW + 99, ("x",))
 
 

@@ -117,5 +117,7 @@ class Lanes(Protocol):
     def answered(self, upstream: str, key: str, *, now: float) -> None:
         """The key was taken: end its pause, where there is one."""
 
-    def take_requests(self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float) -> int:
-        """Take up to `wanted` requests from the key's rate; only called where a limit is set."""
+    def take_requests(
+        self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float, owed: bool = False
+    ) -> int:
+        """Take up to `wanted` requests from the key's rate, or with `owed` all of them; only where a limit is set."""

@@ -305,14 +305,14 @@ def upgrade() -> None:
     op.create_index(
         "ix_submissions_unknown",
         "submissions",
-        ["upstream", "key", "fingerprint"],
+        ["upstream", "fingerprint"],
         unique=False,
         **_where("outcome = 'unknown'"),
     )
     op.create_index(
         "uq_submissions_unresolved",
         "submissions",
-        ["upstream", "key", "fingerprint"],
+        ["upstream", "fingerprint"],
         unique=True,
         **_where("outcome = 'unknown' AND slot_released_at IS NULL"),
     )
