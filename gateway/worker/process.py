@@ -24,8 +24,8 @@ TICK_S = 0.2
 BEAT_S = 2.0
 HOUSEKEEPING_S = 1.0
 JOIN_AGAIN_S = 1.0
-STOP_WITHIN_S = 17.0
-"""For finishing what is claimed after SIGTERM; the whole process must be gone within 20."""
+STOP_WITHIN_S = 15.0
+"""For finishing what is claimed after SIGTERM; the whole process must be gone within 20, on a busy machine too."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -117,8 +117,8 @@ class World:
             assert not program.ended, f"it ended: {program.log.read_text()[-3000:]}"
             try:
                 return self.http.get(f"{self.url}/readyz", timeout=5).ok
-            except requests.ConnectionError:
-                return False
+            except requests.RequestException:
+                return False  # nobody listens yet, or its worker is not there yet
 
         eventually(ready, bool, "ready")
 

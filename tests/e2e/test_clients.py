@@ -100,7 +100,8 @@ def test_the_official_sdk_makes_a_video_from_a_picture_and_verifies_its_callback
     assert world.made("a cat by the sdk")[0].picture
     callback = world.await_callback(video.id)
     event = sdk.webhooks.unwrap(callback.body, callback.headers, secret=world.webhook_secret)
-    assert (event.type, event.data.id) == ("video.completed", video.id)
+    assert event.type == "video.completed"
+    assert event.data.id == video.id
     with pytest.raises(openai.InvalidWebhookSignatureError):
         sdk.webhooks.unwrap(callback.body + b" ", callback.headers, secret=world.webhook_secret)
 
