@@ -9,7 +9,8 @@ import pytest
 
 from gateway.db.engine import Database
 from tests.contracts.conftest import database, database_url, open_database, sqlite_template
-from tests.worker_world import Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, Time, Worker
+from tests.worker_remotes import Elsewhere, Receiver, ScriptedUpstream, StreamingBucket
+from tests.worker_world import Time, Worker
 
 __all__ = ["database", "database_url", "open_database", "sqlite_template"]
 

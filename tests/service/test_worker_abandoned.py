@@ -9,7 +9,8 @@ import pytest
 
 from gateway.jobs.job import Job, Status
 from gateway.upstreams.port import NoAnswer, Unfinished
-from tests.worker_world import SAID, Worker
+from tests.worker_remotes import SAID
+from tests.worker_world import Worker
 
 
 def busy(times: int = 1000) -> list[Unfinished]:

@@ -13,16 +13,8 @@ from gateway.db.engine import Database
 from gateway.db.tables import deliveries, jobs, objects, submissions
 from gateway.jobs.job import FINAL, Job, Status
 from gateway.upstreams.port import Failed, KeyRefused, NotAccepted, Refused, SubmitOutcome
-from tests.worker_world import (
-    EVENTS,
-    FILM,
-    HOOK,
-    LIMITS,
-    SAID,
-    Died,
-    MortalDatabase,
-    Worker,
-)
+from tests.worker_remotes import EVENTS, FILM, HOOK, SAID
+from tests.worker_world import LIMITS, Died, MortalDatabase, Worker
 
 Make = Callable[..., Worker]
 

@@ -13,7 +13,8 @@ from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job
 from gateway.jobs.ports import AttemptResult
 from gateway.webhooks.outcomes import Gone, Outcome, Retry
-from tests.worker_world import EVENTS, HOOK, Sent, Worker, film
+from tests.worker_remotes import EVENTS, HOOK, Sent, film
+from tests.worker_world import Worker
 
 
 def no(retry_after_s: float | None = None) -> Retry:

@@ -13,7 +13,8 @@ from gateway.db.tables import deliveries, idempotency_keys, objects, upstream_ke
 from gateway.jobs.job import Job, Status
 from gateway.upstreams.port import Key
 from tests.contracts.world import new_job
-from tests.worker_world import EVENTS, HOOK, LIMITS, Worker, film
+from tests.worker_remotes import EVENTS, HOOK, film
+from tests.worker_world import LIMITS, Worker
 
 DAY_S = 86400
 

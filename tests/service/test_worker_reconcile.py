@@ -9,7 +9,8 @@ import pytest
 
 from gateway.jobs.job import Job, Status
 from gateway.upstreams.port import Key, KeyRefused, Listed, NoAnswer, VideoRequest
-from tests.worker_world import LIMITS, NOW, SAID, Made, Worker, listed, page
+from tests.worker_remotes import SAID, Made, listed, page
+from tests.worker_world import LIMITS, NOW, Worker
 
 REQUEST = VideoRequest(model="sora-2", prompt="a cat", size="720x1280", seconds=4)
 SILENT = NoAnswer(reason="timeout", answer=SAID)

@@ -9,7 +9,8 @@ from gateway.jobs.job import Job, Reference, Status
 from gateway.outbound.errors import Blocked, NotSent
 from gateway.outbound.session import Reply
 from gateway.upstreams.port import NotAccepted
-from tests.worker_world import SAID, Worker
+from tests.worker_remotes import SAID
+from tests.worker_world import Worker
 
 URL = "https://pictures.example.com/cat.png"
 PNG = b"\x89PNG\r\n\x1a\n picture"

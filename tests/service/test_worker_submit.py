@@ -9,7 +9,8 @@ import pytest
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job, Status
 from gateway.upstreams.port import Accepted, Key, KeyRefused, NotAccepted, NotSent, Refused, SubmitOutcome, Unknown
-from tests.worker_world import SAID, ScriptedUpstream, Worker
+from tests.worker_remotes import SAID, ScriptedUpstream
+from tests.worker_world import Worker
 
 
 def refuses(reason: str = "auth") -> KeyRefused:

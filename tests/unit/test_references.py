@@ -10,7 +10,8 @@ from gateway.outbound.errors import AnswerLost, Blocked, NotSent
 from gateway.outbound.session import Reply
 from gateway.worker.references import MAX_BYTES, References, Unfetched, Unusable
 from tests.contracts.world import new_job
-from tests.worker_world import Elsewhere, StreamingBucket, Time, inspect
+from tests.worker_remotes import Elsewhere, StreamingBucket, inspect
+from tests.worker_world import Time
 
 URL = "https://pictures.example.com/cat.png"
 PNG = b"\x89PNG\r\n\x1a\n picture"
