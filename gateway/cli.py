@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
-import threading
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -229,13 +227,6 @@ def openapi() -> None:
     click.echo(openapi_yaml(), nl=False)
 
 
-def _until_stopped() -> threading.Event:
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    return stopping
-
-
 @main.command()
 @click.option("--keep", is_flag=True, help="Leave everything running and print how to use it.")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Where the video is saved.")
@@ -243,9 +234,10 @@ def _until_stopped() -> threading.Event:
 def demo(*, keep: bool, output: Path | None) -> None:
     """Run the whole product on this machine with nothing configured, and watch one video go all the way."""
     from gateway.demo.run import DemoFailed, run
+    from gateway.serving import stop_event
 
     try:
-        run(keep=keep, output=output, stopping=_until_stopped() if keep else None)
+        run(keep=keep, output=output, stopping=stop_event() if keep else None)
     except DemoFailed as error:
         _fail(f"gateway demo: {error}")
 
