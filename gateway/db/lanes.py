@@ -10,8 +10,8 @@ from gateway.db.submissions import lock_key
 from gateway.db.tables import upstream_keys
 from gateway.jobs.backoff import PROBE_DELAYS_S, delay
 
-_CLOCK_STEP_S = 5.0
-"""A rate spent this far ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
+_LONGEST_DEBT_S = 600.0
+"""A rate spent further ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
 
 
 OPERATOR = "operator"
@@ -80,7 +80,7 @@ class SqlLanes:
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
             spent = max(row["spent_until"], now - apart * burst)
-            if spent > now + _CLOCK_STEP_S:
+            if spent > now + _LONGEST_DEBT_S:
                 spent = now
             # Seconds since 1970 in a double are good to a quarter of a microsecond, an interval may be milliseconds.
             granted = wanted if owed else max(0, min(wanted, int((now - spent) / apart + 1e-4)))

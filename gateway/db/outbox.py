@@ -110,6 +110,14 @@ class SqlOutbox:
             )
             if connection.scalar(found) is None:
                 raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
+            # Behind an open breaker it would wait for up to an hour: whoever asks for it has mended the receiver.
+            # Before the delivery, since whoever finishes an attempt locks the two in that order.
+            mine = sa.select(deliveries.c.receiver).where(deliveries.c.id == delivery_id).scalar_subquery()
+            connection.execute(
+                sa.update(receivers)
+                .where(receivers.c.client == client, receivers.c.receiver == mine, receivers.c.open_until > now)
+                .values(open_until=now)
+            )
             # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
             free = sa.or_(
                 deliveries.c.claimed_by.is_(None), deliveries.c.status != "pending", deliveries.c.due_at <= now
@@ -123,13 +131,6 @@ class SqlOutbox:
             )
             if again.rowcount != 1:
                 raise Conflict("An attempt at this delivery is under way.", code="delivery_in_progress")
-            # Behind an open breaker it would wait for up to an hour: whoever asks for it has mended the receiver.
-            mine = sa.select(deliveries.c.receiver).where(deliveries.c.id == delivery_id).scalar_subquery()
-            connection.execute(
-                sa.update(receivers)
-                .where(receivers.c.client == client, receivers.c.receiver == mine, receivers.c.open_until > now)
-                .values(open_until=now)
-            )
             return delivery_records(connection, deliveries.c.id == delivery_id)[0]
 
 

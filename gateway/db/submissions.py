@@ -68,7 +68,10 @@ class SqlSubmissions:
                 raise StaleJob(job.id)
             if _used(connection, lane) >= lane.max_concurrent or _has_twin(connection, lane, fingerprint):
                 return None
-            connection.execute(sa.insert(submissions).values(_intent(submission, lane)))
+            # The same key's twins wait for the lock above; another key's may come at this very moment.
+            intent = insert(connection, submissions).values(_intent(submission, lane)).on_conflict_do_nothing()
+            if connection.scalar(intent.returning(submissions.c.id)) is None:
+                return None
             moved = lifecycle.submit(job, upstream=lane.upstream, key=lane.key, due_at=due_at, at=now)
             return write_transition(connection, moved), submission
 

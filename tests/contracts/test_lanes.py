@@ -70,6 +70,14 @@ def test_a_clock_that_is_set_back_neither_stops_a_rate_nor_gives_anything_away(w
     assert [take_one(NOW - 3600), take_one(NOW - 3599.1), take_one(NOW - 3599)] == [0, 0, 1]
 
 
+def test_requests_that_were_owed_are_waited_for_by_those_that_come_later(world: World) -> None:
+    def take_one(now: float, *, wanted: int = 1, owed: bool = False) -> int:
+        return world.lanes.take_requests("main", "one", wanted=wanted, per_minute=6, now=now, owed=owed)
+
+    assert [take_one(NOW), take_one(NOW, wanted=3, owed=True)] == [1, 3]
+    assert [take_one(NOW + after) for after in (1, 10, 39, 40, 41, 50)] == [0, 0, 0, 1, 0, 1]
+
+
 def test_a_rate_that_was_left_alone_saves_nothing_up(world: World) -> None:
     assert world.lanes.take_requests("main", "one", wanted=9, per_minute=60, now=NOW) == 1
     assert world.lanes.take_requests("main", "one", wanted=9, per_minute=60, now=NOW + 86400) == 1

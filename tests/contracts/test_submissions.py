@@ -179,6 +179,15 @@ def test_sixteen_equal_requests_at_once_leave_one_unresolved(world: World) -> No
     assert len(world.rows(submissions)) == 1
 
 
+def test_equal_requests_on_two_keys_at_once_leave_one_unresolved(world: World) -> None:
+    lanes = [replace(LANE, key=key, max_concurrent=99) for key in ("one", "two")]
+    jobs = [world.claimed(lane=lanes[number % 2]) for number in range(16)]
+    results = race(lambda number: begin(world, jobs[number], lane=lanes[number % 2], fingerprint="same"))
+    assert [result for result in results if isinstance(result, Exception)] == []
+    assert sum(result is not None for result in results) == 1
+    assert len(world.rows(submissions)) == 1
+
+
 def test_the_database_itself_refuses_a_second_unresolved_twin_and_a_second_owner_of_an_id(world: World) -> None:
     world.submitting(fingerprint="a")
     world.submitting(fingerprint="b")
