@@ -150,7 +150,7 @@ class World:
             Status.SUBMITTING: lambda j: lifecycle.accept(
                 j, upstream_job_id="up_1", due_at=at + 30, at=at, detail={"answer": {"status": 200, "body": "raw"}}
             ),
-            Status.RENDERING: lambda j: lifecycle.begin_transfer(j, expires_at=None, content_urls=(), at=at, detail={}),
+            Status.RENDERING: lambda j: lifecycle.begin_transfer(j, expires_at=None, at=at, detail={}),
             Status.STORING: lambda j: lifecycle.complete(j, stored=self.store(j), at=at, detail={}),
         }
         while job.status is not until:

@@ -67,6 +67,8 @@ class ScriptedUpstream:
         self.polls: deque[PollOutcome] = deque()
         self.polled: list[str] = []
         self.contents: deque[ContentOutcome] = deque()
+        self.offered: list[Sequence[str]] = []
+        """The links that came with each call for content."""
         self.pages: deque[ListOutcome] = deque()
         self.asked_after: list[str | None] = []
         self.cancels: list[str] = []
@@ -112,6 +114,7 @@ class ScriptedUpstream:
 
     @contextmanager
     def content(self, upstream_job_id: str, key: Key, *, urls: Sequence[str]) -> Iterator[ContentOutcome]:
+        self.offered.append(tuple(urls))
         yield self.contents.popleft() if self.contents else film()
 
     def page(self, key: Key, *, after: str | None) -> ListOutcome:

@@ -95,7 +95,6 @@ jobs = sa.Table(
     sa.Column("accepted_at", Instant),
     sa.Column("rendered_at", Instant),
     sa.Column("content_expires_at", Instant),
-    sa.Column("content_urls", Json, nullable=False),
     sa.Column("object_key", sa.Text),
     sa.Column("object_size", sa.BigInteger),
     sa.Column("object_sha256", sa.Text),

@@ -111,8 +111,6 @@ class Job:
     """When the gateway saw that the upstream had finished."""
     content_expires_at: float | None = None
     """Until when the upstream keeps the finished content, where it says so."""
-    content_urls: Sequence[str] = ()
-    """Where else the finished content may lie; secrets, so never shown or logged."""
     stored: Stored | None = None
     error: Failure | None = None
     finished_at: float | None = None

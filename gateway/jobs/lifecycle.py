@@ -60,7 +60,17 @@ def _move(
     if status not in ARROWS[job.status]:
         message = f"{job.status} -> {status}"
         raise IllegalMove(message)
-    fresh = {"tries": 0, "missing": 0, "missing_since": None, "stood_still_s": 0.0, "claimed_by": None, "due_at": at}
+    fresh: dict[str, object] = {
+        "tries": 0,
+        "missing": 0,
+        "missing_since": None,
+        "stood_still_s": 0.0,
+        "claimed_by": None,
+        "due_at": at,
+    }
+    if status in FINAL and job.reference and job.reference.url:
+        # The client may have signed it, and nobody will fetch it any more.
+        fresh["reference"] = None
     after = replace(job, **{**fresh, **changes, "status": status, "version": job.version + 1})
     return Transition(before=job, after=after, event=event, at=at, detail=detail or {}, frees_slot=frees_slot)
 
@@ -97,13 +107,11 @@ def requeue(job: Job, *, event: str, due_at: float, at: float, detail: Mapping[s
     )  # fmt: skip
 
 
-def begin_transfer(
-    job: Job, *, expires_at: float | None, content_urls: Sequence[str], at: float, detail: Mapping[str, object]
-) -> Transition:
+def begin_transfer(job: Job, *, expires_at: float | None, at: float, detail: Mapping[str, object]) -> Transition:
     """The upstream finished: fetch the content at once, since its links die quickly."""
     return _move(
         job, Status.STORING, "rendered", at, detail=detail, frees_slot=True,
-        progress=99, rendered_at=at, content_expires_at=expires_at, content_urls=tuple(content_urls),
+        progress=99, rendered_at=at, content_expires_at=expires_at,
     )  # fmt: skip
 
 
@@ -118,7 +126,6 @@ def complete(job: Job, *, stored: Stored, at: float, detail: Mapping[str, object
         progress=100,
         stored=stored,
         finished_at=at,
-        content_urls=(),
     )
 
 
@@ -129,14 +136,14 @@ def fail(
     told = {"code": failure.code, "message": failure.message, **(detail or {})}
     return _move(
         job, Status.FAILED, "failed", at, detail=told, frees_slot=upstream_done,
-        error=failure, finished_at=at, content_urls=(),
+        error=failure, finished_at=at,
     )  # fmt: skip
 
 
 def cancel(job: Job, *, at: float) -> Transition:
     """The client wants it no longer; what the upstream still does for it is cleaned up by its submission."""
     done = job.status in {Status.QUEUED, Status.STORING}
-    return _move(job, Status.CANCELLED, "cancelled", at, frees_slot=done, finished_at=at, content_urls=())
+    return _move(job, Status.CANCELLED, "cancelled", at, frees_slot=done, finished_at=at)
 
 
 def progress(job: Job, *, percent: int, due_at: float, at: float, detail: Mapping[str, object]) -> Transition:

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from gateway.clock import Clock, wall
 from gateway.jobs.ports import AttemptResult
+from gateway.observability.redaction import redact
 from gateway.outbound.errors import AnswerLost, NotSent
 from gateway.outbound.retry_after import retry_after_s
 from gateway.outbound.session import Outbound, Stream
@@ -98,12 +99,13 @@ def _start_of(stream: Stream) -> bytes:
 
 
 def _text(answer: bytes) -> str:
-    """Return the start of an answer without control characters, for showing; at most 1 kB in UTF-8."""
+    """Return the start of an answer without control characters and secrets, for showing; at most 1 kB in UTF-8."""
     shown = "".join(
         character if character.isprintable() or character in "\n\t" else "�"
-        for character in answer[:KEPT_BYTES].decode(errors="replace")
+        for character in answer[: 2 * KEPT_BYTES].decode(errors="replace")
     )
-    return shown.encode()[:KEPT_BYTES].decode(errors="ignore")
+    # A receiver may echo our body with its presigned link. Cut afterwards, or half a secret would not look like one.
+    return redact(shown).encode()[:KEPT_BYTES].decode(errors="ignore")
 
 
 def _version() -> str:

@@ -90,10 +90,8 @@ class PollStep:
             case Unfinished():
                 return self._unfinished(job, outcome, now)
             case Finished():
-                return lifecycle.begin_transfer(
-                    job, expires_at=outcome.expires_at, content_urls=outcome.content_urls, at=now,
-                    detail=told(outcome.answer),
-                )  # fmt: skip
+                detail = told(outcome.answer)
+                return lifecycle.begin_transfer(job, expires_at=outcome.expires_at, at=now, detail=detail)
             case Failed():
                 failure = Failure(code=outcome.code, message=outcome.message)
                 return lifecycle.fail(job, failure, at=now, upstream_done=True, detail=told(outcome.answer))

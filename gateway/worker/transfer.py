@@ -16,12 +16,21 @@ from gateway.jobs.intake import object_folder
 from gateway.jobs.job import Failure, Job, Status, Stored
 from gateway.jobs.ports import Claims, Lanes, Ledger
 from gateway.observability.metrics import Metrics
-from gateway.upstreams.port import Answer, Content, ContentBroken, ContentMissing, ContentNotReady, KeyRefused
+from gateway.upstreams.port import (
+    Answer,
+    Content,
+    ContentBroken,
+    ContentMissing,
+    ContentNotReady,
+    Finished,
+    Key,
+    KeyRefused,
+)
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
 from gateway.worker.refusals import refused_for_too_long
-from gateway.worker.routes import PutOff, Routes
+from gateway.worker.routes import PutOff, Route, Routes
 from gateway.worker.telling import told
 
 log = logging.getLogger(__name__)
@@ -118,7 +127,8 @@ class TransferStep:
             self._not_ready(job, gone, moment)
             return
         key = route.key_of(job)
-        with route.adapter.content(job.upstream_job_id or "", key, urls=job.content_urls) as outcome:
+        urls = self._links(job, route, key, moment)
+        with route.adapter.content(job.upstream_job_id or "", key, urls=urls) as outcome:
             match outcome:
                 case Content():
                     self._store(job, outcome, moment)
@@ -132,6 +142,19 @@ class TransferStep:
                     self._not_ready(job, outcome, moment)
                 case KeyRefused():
                     self._key_refused(job, outcome, route.name, key.name, moment)
+
+    def _links(self, job: Job, route: Route, key: Key, moment: Moment) -> Sequence[str]:
+        """Ask where else the content lies, once it was not to be had without: signed links are kept nowhere."""
+        if not (job.tries or job.missing):
+            return ()
+        try:
+            # Owed: right after the request that this try was granted, a slow rate would never grant a second.
+            self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
+        except Unavailable:
+            return ()
+        said = route.adapter.poll(job.upstream_job_id or "", key)
+        self.metrics.polled(upstream=route.name, outcome=type(said).__name__)
+        return said.content_urls if isinstance(said, Finished) else ()
 
     def _key_refused(self, job: Job, outcome: KeyRefused, upstream: str, key: str, moment: Moment) -> None:
         if not job.tries:

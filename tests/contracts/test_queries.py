@@ -219,9 +219,7 @@ def test_deliveries_come_oldest_first_each_with_its_attempts_in_order(world: Wor
 def test_the_usual_duration_is_the_median_of_the_latest_once_there_are_five(world: World) -> None:
     def finish(took: float) -> None:
         job, _ = world.rendering()
-        job = world.recorder.record(
-            lifecycle.begin_transfer(job, expires_at=None, content_urls=[], at=NOW + took, detail={})
-        )
+        job = world.recorder.record(lifecycle.begin_transfer(job, expires_at=None, at=NOW + took, detail={}))
         stored = world.stored(job, lease_s=9999)
         world.recorder.record(lifecycle.complete(job, stored=stored, at=NOW + took, detail={}))
 

@@ -27,7 +27,7 @@ def test_of_different_transitions_from_the_same_row_only_one_is_written(world: W
     moves = [
         lifecycle.fail(job, FAILURE, at=NOW, upstream_done=True),
         lifecycle.progress(job, percent=50, due_at=NOW + 30, at=NOW, detail={}),
-        lifecycle.begin_transfer(job, expires_at=None, content_urls=[], at=NOW, detail={}),
+        lifecycle.begin_transfer(job, expires_at=None, at=NOW, detail={}),
         lifecycle.cancel(job, at=NOW),
     ] * 4
     results = race(lambda number: world.recorder.record(moves[number]))
@@ -139,6 +139,14 @@ def test_completing_keeps_the_object_and_sweeps_the_reference(world: World) -> N
     job = world.completed(reference=Reference(content_type="image/png", sha256="ab", size=3, object_key="ref.png"))
     assert world.row(objects, key=job.stored.object_key).state == "kept"  # type: ignore[union-attr]
     assert world.row(objects, key="ref.png").state == "garbage"
+
+
+def test_the_end_drops_a_clients_link_to_the_reference_from_the_row(world: World) -> None:
+    link = "https://pictures.example/p.png?X-Amz-Signature=abc"
+    job, _ = world.rendering(reference=Reference(url=link))
+    assert world.row(jobs, id=job.id).reference["url"] == link
+    world.recorder.record(lifecycle.fail(job, FAILURE, at=NOW + 5, upstream_done=True))
+    assert world.row(jobs, id=job.id).reference is None
 
 
 def test_completing_fails_as_stale_when_the_sweep_has_taken_the_object(world: World) -> None:

@@ -111,9 +111,7 @@ class World:
 
     def storing(self, *, now: float = NOW, **fields: Any) -> Job:
         job, _ = self.rendering(now=now, **fields)
-        return self.recorder.record(
-            lifecycle.begin_transfer(job, expires_at=None, content_urls=["https://up/c"], at=now, detail={})
-        )
+        return self.recorder.record(lifecycle.begin_transfer(job, expires_at=None, at=now, detail={}))
 
     def completed(self, *, now: float = NOW, **fields: Any) -> Job:
         job = self.storing(now=now, **fields)

@@ -121,6 +121,16 @@ def test_answer_is_kept_to_a_kilobyte_without_control_characters(send: Send) -> 
     assert "\x1b" not in answer
 
 
+@pytest.mark.parametrize("before", [0, 960])
+def test_answer_that_echoes_a_presigned_link_is_kept_without_its_signature(send: Send, before: int) -> None:
+    link = "https://bucket.example/ann/film.mp4?X-Amz-Credential=AKIA&X-Amz-Signature=5ec4e7"
+    with RawServer(answering(200, b" " * before + f'{{"got": "{link}"}}'.encode())) as server:
+        answer = send(server.url).result.answer
+    assert "https://bucket.example/ann/film.mp4" in answer
+    assert "X-Amz" not in answer
+    assert "AKIA" not in answer
+
+
 def silent(conversation: Conversation) -> None:
     conversation.read_request()
     conversation.wait_until_closed()

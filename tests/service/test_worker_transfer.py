@@ -5,14 +5,26 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from gateway.db.tables import objects
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job, Status
-from gateway.upstreams.port import ContentMissing, ContentNotReady, ContentOutcome, Key, KeyRefused
-from tests.worker_world import FILM, LIMITS, SAID, Worker, film
+from gateway.upstreams.port import (
+    ContentMissing,
+    ContentNotReady,
+    ContentOutcome,
+    Finished,
+    Key,
+    KeyRefused,
+    Missing,
+    NoAnswer,
+    PollOutcome,
+)
+from tests.worker_remotes import FILM, SAID, film
+from tests.worker_world import LIMITS, Worker
 
 GONE = ContentMissing(answer=SAID)
 NOT_YET = ContentNotReady(reason="400", answer=SAID)
@@ -54,7 +66,6 @@ def test_a_finished_video_is_stored_whole_and_named_by_its_job(worker: Worker) -
     assert done.stored.size == len(FILM)
     assert done.stored.sha256 == hashlib.sha256(FILM).hexdigest()
     assert done.stored.object_key.endswith(".mp4")
-    assert done.content_urls == ()
     assert states(worker) == ["kept"]
 
 
@@ -73,6 +84,64 @@ def test_a_broken_download_is_repeated_soon_then_less_often_under_a_key_of_its_o
     worker.live(3700, every_s=300)
     assert list(worker.bucket.objects.values()) == [FILM]
     assert states(worker) == ["kept"]
+
+
+@pytest.mark.parametrize("outcome", [GONE, NOT_YET])
+def test_only_after_a_try_in_vain_the_upstream_is_asked_for_links_and_each_time_for_fresh_ones(
+    worker: Worker, outcome: ContentOutcome
+) -> None:
+    job = worker.storing()
+    asked = len(worker.upstream.polled)
+    fetch(worker, job, outcome)
+    assert (len(worker.upstream.polled) - asked, worker.upstream.offered) == (0, [()])
+    worker.upstream.polls.extend(Finished(answer=SAID, content_urls=(f"https://cdn.example/{n}",)) for n in (1, 2))
+    fetch(worker, job, outcome, film())
+    assert worker.upstream.offered == [(), ("https://cdn.example/1",), ("https://cdn.example/2",)]
+    assert worker.now(job).status is Status.COMPLETED
+
+
+@pytest.mark.parametrize("said", [Missing(answer=SAID), NoAnswer(reason="503", answer=SAID), REFUSED])
+def test_a_poll_for_links_that_brings_none_changes_nothing_for_the_content(worker: Worker, said: PollOutcome) -> None:
+    job = worker.storing()
+    fetch(worker, job, NOT_YET)
+    worker.upstream.polls.append(said)
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+    assert worker.upstream.offered == [(), ()]
+
+
+def test_a_poll_for_links_is_taken_from_the_rate_of_those_who_come_later(make_worker: Callable[..., Worker]) -> None:
+    worker = make_worker(requests_per_minute=6)
+    job = worker.storing()
+    worker.time.on(60)
+    fetch(worker, job, NOT_YET)
+    worker.time.on(60)
+    worker.upstream.polls.append(Finished(answer=SAID, content_urls=("https://cdn.example/1",)))
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+    assert worker.upstream.offered[-1] == ("https://cdn.example/1",)
+    worker.time.on(15)
+    assert worker.routes.afford("main", "one", 1, now=worker.time()) == 0
+    worker.time.on(6)
+    assert worker.routes.afford("main", "one", 1, now=worker.time()) == 1
+
+
+def test_a_database_that_is_away_for_a_moment_costs_the_links_and_not_the_try(
+    make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker(requests_per_minute=6)
+    job = worker.storing()
+    worker.time.on(60)
+    fetch(worker, job, NOT_YET)
+    worker.time.on(60)
+    take = worker.world.lanes.take_requests
+
+    def away_when_owed(*args: Any, owed: bool = False, **named: Any) -> int:
+        if owed:
+            raise Unavailable("away", code="unavailable")
+        return take(*args, **named)
+
+    monkeypatch.setattr(worker.world.lanes, "take_requests", away_when_owed)
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+    assert worker.upstream.offered == [(), ()]
 
 
 @pytest.mark.parametrize("outcome", [film(breaks_after=5), NOT_YET])

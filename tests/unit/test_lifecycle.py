@@ -10,12 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.jobs import lifecycle
-from gateway.jobs.job import FINAL, SHOWN_AS, UNFINISHED, Failure, Job, Status, Stored
+from gateway.jobs.job import FINAL, SHOWN_AS, UNFINISHED, Failure, Job, Reference, Status, Stored
 from gateway.jobs.lifecycle import ARROWS, IllegalMove, Transition
 
 NOW = 1_796_000_000.0
 FAILURE = Failure(code="upstream_error", message="no")
 STORED = Stored(object_key="k", size=1, sha256="ab", content_type="video/mp4")
+LINKED = Reference(url="https://pictures.example/p.png?X-Amz-Signature=abc")
 
 ALLOWED = {
     ("queued", "submitting"), ("queued", "failed"), ("queued", "cancelled"),
@@ -36,7 +37,7 @@ MOVES: dict[str, tuple[Status, Move]] = {
     "requeue": (Status.QUEUED, lambda job: lifecycle.requeue(job, event="e", due_at=NOW + 5, at=NOW, detail={})),
     "begin_transfer": (
         Status.STORING,
-        lambda job: lifecycle.begin_transfer(job, expires_at=NOW + 99, content_urls=["x"], at=NOW, detail={}),
+        lambda job: lifecycle.begin_transfer(job, expires_at=NOW + 99, at=NOW, detail={}),
     ),
     "complete": (Status.COMPLETED, lambda job: lifecycle.complete(job, stored=STORED, at=NOW, detail={})),
     "fail": (Status.FAILED, lambda job: lifecycle.fail(job, FAILURE, at=NOW, upstream_done=False)),
@@ -55,7 +56,7 @@ def job_in(status: Status, **fields: object) -> Job:
         "id": "video_1", "client": "ann", "status": status, "version": 7, "model": "m", "size": "720x1280",
         "seconds": 4, "created_at": NOW - 99, "due_at": NOW - 1, "prompt": "a cat", "claim_token": 3,
         "claimed_by": "w", "claimed_at": NOW - 2, "tries": 4, "missing": 2, "missing_since": NOW - 9,
-        "stood_still_s": 8.0, "upstream": "u", "upstream_key": "k", "content_urls": ("secret",),
+        "stood_still_s": 8.0, "upstream": "u", "upstream_key": "k", "reference": LINKED,
     }  # fmt: skip
     return Job(**(usual | fields))  # type: ignore[arg-type]
 
@@ -137,19 +138,29 @@ def test_going_back_to_the_queue_forgets_the_upstream() -> None:
     assert (after.upstream, after.upstream_key, after.due_at) == (None, None, NOW + 5)
 
 
-def test_a_transfer_is_due_at_once_and_keeps_where_the_content_lies() -> None:
+def test_a_transfer_is_due_at_once_and_keeps_until_when_the_content_lasts() -> None:
     after = MOVES["begin_transfer"][1](job_in(Status.RENDERING)).after
     assert (after.due_at, after.progress, after.rendered_at) == (NOW, 99, NOW)
-    assert (after.content_expires_at, after.content_urls) == (NOW + 99, ("x",))
+    assert after.content_expires_at == NOW + 99
 
 
 @pytest.mark.parametrize("name", ["complete", "fail", "cancel"])
-def test_the_end_has_a_time_and_forgets_the_contents_secret_links(name: str) -> None:
+def test_the_end_has_a_time_and_forgets_the_link_to_the_reference(name: str) -> None:
     before = {"complete": Status.STORING}.get(name, Status.RENDERING)
     after = MOVES[name][1](job_in(before)).after
-    assert (after.finished_at, after.content_urls, after.final) == (NOW, (), True)
+    assert (after.finished_at, after.reference, after.final) == (NOW, None, True)
     assert (after.stored is not None) == (name == "complete")
     assert (after.error is not None) == (name == "fail")
+
+
+def test_the_link_to_the_reference_is_kept_for_as_long_as_the_job_may_be_submitted_again() -> None:
+    assert MOVES["submit"][1](job_in(Status.QUEUED)).after.reference == LINKED
+    assert MOVES["requeue"][1](job_in(Status.SUBMITTING)).after.reference == LINKED
+
+
+def test_the_end_keeps_a_reference_of_our_own_bucket_for_the_sweep() -> None:
+    ours = Reference(object_key="ann/reference.png", content_type="image/png", sha256="ab", size=3)
+    assert lifecycle.cancel(job_in(Status.QUEUED, reference=ours), at=NOW).after.reference == ours
 
 
 @pytest.mark.parametrize("status", sorted(UNFINISHED))

@@ -21,7 +21,7 @@ JOB = Job(
     callback_url="https://hooks.example.com/", callback_events=("video.completed",),
     reference=Reference(url="https://SECRET-reference", object_key="SECRET-key"), claimed_by="SECRET-worker",
     upstream="SECRET-upstream", upstream_key="SECRET-upstream-key", upstream_job_id="SECRET-id",
-    content_urls=("https://SECRET-content",), remixed_from="video_0",
+    remixed_from="video_0",
 )  # fmt: skip
 STORED = Stored(object_key="SECRET-object", size=7, sha256="abc", content_type="video/mp4")
 

@@ -113,7 +113,6 @@ def upgrade() -> None:
         sa.Column("accepted_at", sa.Double(), nullable=True),
         sa.Column("rendered_at", sa.Double(), nullable=True),
         sa.Column("content_expires_at", sa.Double(), nullable=True),
-        sa.Column("content_urls", JSON, nullable=False),
         sa.Column("object_key", sa.Text(), nullable=True),
         sa.Column("object_size", sa.BigInteger(), nullable=True),
         sa.Column("object_sha256", sa.Text(), nullable=True),
