@@ -32,8 +32,8 @@ from gateway.webhooks.signing import derive_secret
 
 PROMPT = "参考配图，使得动物们活跃起来"  # noqa: RUF001 - Chinese has its own comma
 SIZE = "1280x720"
-SECONDS = 8
-RENDER_S = 4.0
+SECONDS = 4
+RENDER_S = 3.0
 POLL_INTERVAL_S = 1.0
 
 _READY_WITHIN_S = 30.0
