@@ -27,6 +27,10 @@ MISSING_POLLS = 4
 PATIENCE = 3
 """How many times GATEWAY_MAX_WAIT_S a video lives while its upstream gives no valid answer."""
 
+SILENT_POLLS = 12
+"""And so many in a row besides, as far as they fit into that patience: while this gateway was down nobody asked, and
+one bad answer right after it is no reason to give up a video that is paid for."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PollStep:
@@ -135,7 +139,9 @@ class PollStep:
         return self._again(job, "poll_key_refused", detail, now, refused=True)
 
     def _unanswered(self, job: Job, outcome: NoAnswer, now: float) -> lifecycle.Transition:
-        if self._waited(job, now) > PATIENCE * self.limits.max_wait_s:
+        patience_s = PATIENCE * self.limits.max_wait_s
+        enough = min(SILENT_POLLS, int(patience_s / self.limits.poll_interval_s))
+        if self._waited(job, now) > patience_s and job.tries + 1 >= enough:
             return self._timed_out(job, outcome.answer, now)
         wait_s = max(self.limits.poll_interval_s, min(outcome.retry_after_s or 0.0, self.limits.max_wait_s / 4))
         return self._again(job, "poll_unanswered", told(outcome.answer, reason=outcome.reason), now, wait_s=wait_s)

@@ -45,6 +45,9 @@ _LEAST_PATIENCE_S = 60.0
 _LONGEST_WAIT_S = 120.0
 """However long an upstream asks for: its links may die before that."""
 
+_LEAST_TRIES = 4
+"""Whatever the time: while this gateway was down nobody tried, and one broken try right after it proves nothing."""
+
 _MOST_PATIENCE_S = 7 * 86400.0
 """Tried for no longer than this, however far off an upstream puts its expiry: a job must end."""
 
@@ -262,7 +265,7 @@ class TransferStep:
         since = job.rendered_at if job.rendered_at is not None else now
         until = job.content_expires_at if job.content_expires_at is not None else since + self.limits.content_wait_s
         until = min(max(until, since + _LEAST_PATIENCE_S), since + _MOST_PATIENCE_S)
-        return now - job.stood_still_s > until
+        return now - job.stood_still_s > until and job.tries + 1 >= _LEAST_TRIES
 
     def _again(
         self,

@@ -196,6 +196,19 @@ def test_without_valid_answers_a_video_is_waited_for_three_times_as_long(worker:
     assert code(worker.now(job)) == "upstream_timeout"
 
 
+def test_a_video_that_nobody_asked_about_for_long_is_not_given_up_at_the_first_silence(worker: Worker) -> None:
+    job = worker.rendering()
+    worker.time.on(20_000)
+    assert poll(worker, job, *[SILENT] * 11).status is Status.RENDERING
+    assert poll(worker, job, Finished(answer=SAID)).status is Status.STORING
+
+
+def test_silence_after_nobody_had_asked_for_long_ends_a_video_too(worker: Worker) -> None:
+    job = worker.rendering()
+    worker.time.on(20_000)
+    assert code(poll(worker, job, *[SILENT] * 12)) == "upstream_timeout"
+
+
 def test_a_long_retry_after_does_not_put_a_video_to_sleep_until_its_deadline(worker: Worker) -> None:
     job = worker.rendering()
     waits = poll(worker, job, NoAnswer(reason="429", answer=SAID, retry_after_s=3000)).due_at - worker.time()

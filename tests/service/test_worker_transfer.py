@@ -164,6 +164,16 @@ def test_content_is_tried_for_a_minute_whatever_the_upstreams_clock_says(worker:
     assert 60 <= fetch_until_final(worker, job, NOT_YET) <= 100
 
 
+@pytest.mark.parametrize("outcome", [film(breaks_after=5), NOT_YET])
+def test_content_that_nobody_asked_for_in_time_is_not_given_up_at_the_first_broken_try(
+    worker: Worker, outcome: ContentOutcome
+) -> None:
+    job = worker.storing()
+    worker.time.on(20_000)
+    assert fetch(worker, job, outcome, outcome, outcome).status is Status.STORING
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+
+
 def test_content_that_is_never_a_video_is_called_so(worker: Worker) -> None:
     job = worker.storing(expires_at=worker.time() + 100)
     fetch_until_final(worker, job, NO_VIDEO)
