@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.job import Job
-from gateway.jobs.ports import Lane, Lanes
+from gateway.jobs.ports import Claims, Lane, Lanes
 from gateway.upstreams.port import Key, Upstream
 
 
@@ -102,6 +102,25 @@ class Routes:
             return wanted
         return self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed)
 
+    def free_at(self, upstream: str, key: str, *, now: float) -> float:
+        """Return when a key's rate grants the next request.
+
+        Whoever was refused comes back at that very instant: then the order of the steps in a tick decides who gets it,
+        and not who happens to ask first.
+        """
+        per_minute = self.upstreams[upstream].requests_per_minute
+        return self.lanes.next_request_at(upstream, key, per_minute=per_minute, now=now) if per_minute else now
+
+    def admitted(self, claimed: Sequence[Job], *, claims: Claims, now: float, put_off: PutOff) -> Sequence[Job]:
+        """Return the claimed jobs that their keys' rates let ask now; the others are given back until their time."""
+        admitted = []
+        for job, later in self.affordable(claimed, now=now, put_off=put_off):
+            if later is None:
+                admitted.append(job)
+            else:
+                claims.release(job, due_at=later)
+        return admitted
+
     def affordable(self, jobs: Sequence[Job], *, now: float, put_off: PutOff) -> list[tuple[Job, float | None]]:
         """Spend the keys' rates on claimed jobs: None beside each that may ask now, else when it may try again.
 
@@ -117,9 +136,10 @@ class Routes:
                 of_key.setdefault((route.name, route.key_of(job).name), []).append(job)
         for (upstream, key), mine in of_key.items():
             count = self.afford(upstream, key, len(mine), now=now)
-            apart_s = self.upstreams[upstream].apart_s
             told += [(job, None) for job in mine[:count]]
-            told += [(job, now + apart_s * min(place, 4)) for place, job in enumerate(mine[count:], start=1)]
+            if count < len(mine):
+                apart_s, free_at = self.upstreams[upstream].apart_s, self.free_at(upstream, key, now=now)
+                told += [(job, free_at + apart_s * min(place, 3)) for place, job in enumerate(mine[count:])]
         put_off.note(told, now=now)
         return told
 

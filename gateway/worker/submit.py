@@ -81,7 +81,7 @@ class SubmitStep:
             self.claims.release(job, due_at=now)
         if affordable < len(jobs):
             # Else every tick would claim and give back the same rows until the rate allows the next one.
-            self.rests.until(lane.upstream, lane.key, now + route.apart_s)
+            self.rests.until(lane.upstream, lane.key, self.routes.free_at(lane.upstream, lane.key, now=now))
         return jobs[:affordable]
 
     def run(self, job: Job, route: Route, lane: Lane, moment: Moment) -> None:

@@ -113,13 +113,8 @@ class TransferStep:
         now = moment()
         lease_s = self.limits.open_lease_s
         claimed = self.claims.due(Status.STORING, worker=worker, limit=limit, lease_s=lease_s, now=now)
-        work = []
-        for job, later in self.routes.affordable(claimed, now=now, put_off=self.put_off):
-            if later is None:
-                work.append(partial(self.run, job, moment))
-            else:
-                self.claims.release(job, due_at=later)
-        return work
+        admitted = self.routes.admitted(claimed, claims=self.claims, now=now, put_off=self.put_off)
+        return [partial(self.run, job, moment) for job in admitted]
 
     def run(self, job: Job, moment: Moment) -> None:
         """Try one transfer, and write down what came of it."""
