@@ -6,7 +6,8 @@ import argparse
 import random
 import sys
 
-from tests.chaos.run import Order, Report, chaos
+from tests.chaos.report import Order, Report
+from tests.chaos.run import chaos
 from tests.s3 import weed_server
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from gateway.demo.simulator import Simulator, SimulatorSettings
 from gateway.settings import Settings
 from gateway.webhooks.signing import derive_secret
 from gateway.wiring import Installation
-from tests.chaos.audit import Audit, Findings
+from tests.chaos.audit import Audit
 from tests.chaos.clients import PICTURES, Book, Client, Poster
 from tests.chaos.crew import Crew, Post
 from tests.chaos.databases import Ground, ground
@@ -32,6 +32,7 @@ from tests.chaos.disasters import Disasters, Pace
 from tests.chaos.plans import Plan
 from tests.chaos.receiver import Receiver
 from tests.chaos.relay import Relay
+from tests.chaos.report import Order, Report
 from tests.e2e.processes import eventually, free_port
 from tests.s3 import Store
 
@@ -42,62 +43,7 @@ SLOTS = 8
 _CLOCK = Path(__file__).parent / "clock"
 _DOOM = 0.01
 _BAD_ANSWERS = 0.2
-_BIG_SCHEDULE = ",".join(["0.5"] * 4 + ["1"] * 6 + ["2"] * 20)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Order:
-    """What kind of run."""
-
-    database: str
-    seed: int
-    seconds: float
-    long: bool
-    videos_per_s: float
-    patience_s: float
-    """For everything to come to its end once nothing is broken any more."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Report:
-    """What came of it."""
-
-    order: Order
-    findings: Findings
-    videos: int
-    kills: Mapping[str, int]
-    others: Mapping[str, int]
-    answers: Mapping[str, int]
-    starts: int
-    broken_connections: Mapping[str, int]
-    not_possible: str
-    unsettled: Mapping[str, int]
-    took_s: float
-    drained_s: float
-    logs: Path | None = None
-
-    @property
-    def balanced(self) -> bool:
-        return not self.unsettled and not any(found for _, found in self.findings.wrong())
-
-    def lines(self) -> Iterator[str]:
-        order = self.order
-        yield f"{order.database}, seed {order.seed}: {'balanced' if self.balanced else 'DOES NOT BALANCE'}"
-        yield f"  videos {self.videos}, in {self.took_s:.0f} s, drained in {self.drained_s:.0f} s"
-        yield f"  kills {sum(self.kills.values())}: {_told(self.kills)}"
-        yield f"  also {_told(self.others)}; process starts {self.starts}"
-        yield f"  connections broken by chance {_told(self.broken_connections)}"
-        yield f"  ends {_told(self.findings.known)}"
-        yield f"  answers to clients {_told(self.answers)}"
-        if self.not_possible:
-            yield f"  NOT TRIED HERE: {self.not_possible}"
-        if self.logs is not None:
-            yield f"  what its processes wrote lies in {self.logs}"
-        if self.unsettled:
-            yield f"  NEVER SETTLED: {_told(self.unsettled)}"
-        for name, found in self.findings.wrong():
-            yield f"  {name} {len(found)}"
-            yield from (f"    {one}" for one in found[:20])
+_SCHEDULE = ",".join(["0.5"] * 4 + ["1"] * 6 + ["2"] * 20)
 
 
 def chaos(order: Order, store: Store) -> Report:
@@ -180,7 +126,7 @@ class _Run:
             "GATEWAY_S3_PREFIX": self._token,
             "GATEWAY_WEBHOOK_SECRET": self._webhook_secret,
             "GATEWAY_WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
-            "GATEWAY_WEBHOOK_SCHEDULE_S": _BIG_SCHEDULE,
+            "GATEWAY_WEBHOOK_SCHEDULE_S": _SCHEDULE,
             "GATEWAY_WEBHOOK_TIMEOUT_S": "3",
             "GATEWAY_CLIENT_MAX_UNFINISHED": "60",
             "GATEWAY_LOG_FORMAT": "json",
@@ -345,7 +291,3 @@ def _picture(number: int) -> bytes:
     file = io.BytesIO()
     Image.new("RGB", (64, 64), (number * 90, 80, 160)).save(file, "PNG")
     return file.getvalue()
-
-
-def _told(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda one: -one[1])) or "nothing"

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from tests.chaos.run import Order, chaos
+from tests.chaos.report import Order
+from tests.chaos.run import chaos
 from tests.s3 import Store
 
 SECONDS = 15.0
