@@ -75,8 +75,7 @@ class SqlLanes:
         """
         if wanted <= 0:
             return 0
-        burst = max(1, per_minute // 60)
-        apart = 60.0 / (per_minute - burst + 1)
+        burst, apart = _pace(per_minute)
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
             spent = max(row["spent_until"], now - apart * burst)
@@ -89,6 +88,19 @@ class SqlLanes:
                     sa.update(upstream_keys).where(*_is(upstream, key)).values(spent_until=spent + granted * apart)
                 )
             return granted
+
+    def next_request_at(self, upstream: str, key: str, *, per_minute: int, now: float) -> float:
+        """Return when the key's rate grants the next request: `now`, or later where it is used up."""
+        with self._database.read() as connection:
+            spent = connection.scalar(sa.select(upstream_keys.c.spent_until).where(*_is(upstream, key)))
+        free_at = (spent or 0.0) + _pace(per_minute)[1]
+        return now if free_at > now + _LONGEST_DEBT_S else max(now, free_at)
+
+
+def _pace(per_minute: int) -> tuple[int, float]:
+    """How many requests may follow each other at once, and how many seconds the others are apart."""
+    burst = max(1, per_minute // 60)
+    return burst, 60.0 / (per_minute - burst + 1)
 
 
 def _paused(row: RowMapping, reason: str, answer: str, now: float) -> dict[str, object]:

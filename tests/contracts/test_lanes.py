@@ -83,6 +83,23 @@ def test_a_rate_that_was_left_alone_saves_nothing_up(world: World) -> None:
     assert world.lanes.take_requests("main", "one", wanted=9, per_minute=60, now=NOW + 86400) == 1
 
 
+@pytest.mark.parametrize("per_minute", [1, 7, 60, 600])
+def test_a_rate_tells_the_very_instant_from_which_it_grants_the_next_request(world: World, per_minute: int) -> None:
+    def take(now: float, *, wanted: int = 1, owed: bool = False) -> int:
+        return world.lanes.take_requests("main", "one", wanted=wanted, per_minute=per_minute, now=now, owed=owed)
+
+    def free_at(now: float) -> float:
+        return world.lanes.next_request_at("main", "one", per_minute=per_minute, now=now)
+
+    assert free_at(NOW) == NOW
+    take(NOW, wanted=99)
+    take(NOW, wanted=2, owed=True)
+    instant = free_at(NOW)
+    assert NOW < instant <= NOW + 3 * 60
+    assert [take(instant - 0.01), take(instant)] == [0, 1]
+    assert free_at(instant + 600) == instant + 600
+
+
 @pytest.mark.parametrize("wanted", [0, -3])
 def test_wanting_nothing_takes_nothing(world: World, wanted: int) -> None:
     assert world.lanes.take_requests("main", "one", wanted=wanted, per_minute=60, now=NOW) == 0

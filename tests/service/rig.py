@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -33,7 +34,8 @@ UPSTREAM_KEY = "sk-upstream-0123456789"
 TICK_S = 0.2
 _IDLE_WITHIN_S = 30.0
 _LEAP_MOST_S = 600.0
-_WATCH_S = 4.0
+_HOUSE_S = 1.9
+_WATCH_S = 2.0
 """How often a household looks round at least: it takes nobody for dead whom it did not watch."""
 
 
@@ -51,6 +53,7 @@ class Worker:
 
     def __init__(self, installation: TimedInstallation) -> None:
         self.installation = installation
+        self.alive = True
         self.stopping = threading.Event()
         self.process = worker_process(installation, stopping=self.stopping)
         self.process.workers.join(self.process.worker, now=installation.database.now())
@@ -81,7 +84,10 @@ class Worker:
         self.stopping.set()
         for pool in self.process.pools:
             pool.close()
-        self.process.workers.leave(self.process.worker)
+        if self.alive:
+            self.process.workers.leave(self.process.worker)
+        else:
+            self.process.workers._proof.let_go(self.process.worker)
 
 
 @dataclass(kw_only=True)
@@ -116,8 +122,10 @@ class Rig:
         self.time = installation.time
         self.api = self._api(installation)
         self.workers = [Worker(installation)]
+        self._made = list(self.workers)
         self._installations = [installation]
         self._prompts = 0
+        self._kept_house_at = 0.0
         self._owners: dict[str, str] = {}
 
     def prompt(self, word: str = "") -> str:
@@ -264,6 +272,8 @@ class Rig:
 
     def play(self, until: Callable[[], bool], *, longest_s: float = 7200.0, most_leap_s: float = _LEAP_MOST_S) -> None:
         """Tick, and leap to where the next thing is due, until the condition holds; fails after `longest_s` of it."""
+        # Of several workers one may bring forward what another had put off.
+        most_leap_s = min(most_leap_s, _WATCH_S if len(self._made) > 1 else most_leap_s)
         ends_at = self.time.wall() + longest_s
         while not until():
             assert self.time.wall() < ends_at, f"not within {longest_s} s of the gateway's time"
@@ -273,18 +283,23 @@ class Rig:
                 self.leap(min(max(TICK_S, later - self.time.wall()), most_leap_s))
 
     def tick(self) -> int:
-        """One tick of every worker, in turn."""
-        return sum(worker.tick() for worker in self.workers)
+        """One tick of every worker, at once."""
+        if len(self.workers) == 1:
+            return self.workers[0].tick()
+        with ThreadPoolExecutor(len(self.workers)) as threads:
+            return sum(threads.map(Worker.tick, self.workers))
 
     def leap(self, seconds: float) -> None:
         """Let time pass: every worker that is still ticked goes on beating, and keeps house."""
-        step_s = _WATCH_S if len(self.workers) > 1 else seconds
+        step_s = _WATCH_S if len(self._made) > 1 else seconds
         while seconds > 0:
             self.time.leap(min(seconds, step_s))
             seconds -= step_s
-            for worker in self.workers:
-                worker.beat()
-                worker.keep_house()
+            if self.time.wall() - self._kept_house_at >= _HOUSE_S:
+                self._kept_house_at = self.time.wall()
+                for worker in self.workers:
+                    worker.beat()
+                    worker.keep_house()
 
     def _dues(self) -> Sequence[float]:
         """When anything is due."""
@@ -295,11 +310,23 @@ class Rig:
 
     def another(self) -> tuple[Api, Worker]:
         """Make another API process and another worker process on the same database."""
-        installation = replace(self.installation, opened=[])
+        installation = replace(self.installation, name=f"number {len(self._installations) + 1}", opened=[])
         self._installations.append(installation)
         worker = Worker(installation)
         self.workers.append(worker)
+        self._made.append(worker)
         return self._api(installation), worker
+
+    def kill(self, worker: Worker) -> None:
+        """End a worker of PostgreSQL's, as everybody else sees a kill: no more signs of life, no more sessions.
+
+        What it has under way goes on, as in a process that was only cut off.
+        """
+        self.workers.remove(worker)
+        worker.alive = False
+        sessions = sa.text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = :name")
+        with self.installation.database.write() as connection:
+            connection.execute(sessions, {"name": worker.installation.name})
 
     def _api(self, installation: TimedInstallation) -> Api:
         app = api_app(installation)
@@ -310,7 +337,7 @@ class Rig:
         return Api(http=app.test_client(), headers=headers)
 
     def close(self) -> None:
-        for worker in self.workers:
+        for worker in self._made:
             worker.close()
         for installation in self._installations:
             installation.close()

@@ -6,7 +6,7 @@ import ssl
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, make_url
 
 from gateway import clock
 from gateway.bucket.s3 import S3Bucket
@@ -47,6 +47,8 @@ class TimedDatabase(Database):
 class TimedInstallation(Installation):
     """An installation on that clock, which can be closed."""
 
+    name: str = "first"
+    """By which PostgreSQL knows its sessions."""
     time: Time = field(default_factory=Time)
     downloads: DownloadLimits = field(default_factory=DownloadLimits)
     trust: ssl.SSLContext | None = None
@@ -55,10 +57,11 @@ class TimedInstallation(Installation):
 
     @cached_property
     def database(self) -> Database:
-        url = self.settings.database_url
         if self.settings.on_sqlite:
-            url = f"sqlite:///{self.settings.sqlite_file(self.cwd)}"
-        database = TimedDatabase(url, synchronous="off")
+            database = TimedDatabase(f"sqlite:///{self.settings.sqlite_file(self.cwd)}", synchronous="off")
+        else:
+            url = make_url(self.settings.database_url).update_query_dict({"application_name": self.name})
+            database = TimedDatabase(url.render_as_string(hide_password=False))
         database.time = self.time
         return database
 

@@ -121,3 +121,6 @@ class Lanes(Protocol):
         self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float, owed: bool = False
     ) -> int:
         """Take up to `wanted` requests from the key's rate, or with `owed` all of them; only where a limit is set."""
+
+    def next_request_at(self, upstream: str, key: str, *, per_minute: int, now: float) -> float:
+        """Return when the key's rate grants the next request; only where a limit is set."""
