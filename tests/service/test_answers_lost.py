@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 import requests
 from PIL import Image
 
-from tests.service.ground import Ground, open_ground
+from tests.service.ground import Ground, migrated, open_ground
 from tests.service.rig import SIZE, UPSTREAM_KEY, Rig
 
 
@@ -24,6 +25,16 @@ def ground() -> Iterator[Ground]:
 def rig(ground: Ground) -> Iterator[Rig]:
     with ground.rig(reconcile_after_s=20) as rig:
         yield rig
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def on_either(ground: Ground, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A gateway on SQLite, and one on PostgreSQL."""
+    with ExitStack() as stack:
+        url = ""
+        if request.param == "postgresql":
+            url = stack.enter_context(request.getfixturevalue("postgres_server").database(migrated))
+        yield stack.enter_context(ground.rig(reconcile_after_s=20, database_url=url))
 
 
 def picture(colour: str) -> bytes:
@@ -56,7 +67,8 @@ def posted_with_pictures(rig: Rig, prompt: str) -> dict[str, bytes]:
         "submit-reset-after*3",
     ],
 )
-def test_nobody_gets_anothers_picture_when_both_answers_were_lost(rig: Rig, words: str) -> None:
+def test_nobody_gets_anothers_picture_when_both_answers_were_lost(on_either: Rig, words: str) -> None:
+    rig = on_either
     rig.play(rig.final(rig.post("an earlier one")))
     prompt = rig.prompt(words)
     videos = posted_with_pictures(rig, prompt)

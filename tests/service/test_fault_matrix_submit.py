@@ -176,6 +176,7 @@ REFUSED = {
     "400 moderation": ("submit-moderation", "content_policy_violation", None),
     "404": ("submit-404", "model_not_found", "The model does not exist or you do not have access to it."),
     "413": ("submit-413", "invalid_request", "Request body too large."),
+    "415": ("submit-415", "invalid_request", "Unsupported media type."),
     "422": ("submit-422", "invalid_request", "The request is not processable."),
 }
 MODERATED = {
@@ -226,6 +227,7 @@ MADE = {
     "reset, made": "submit-reset-after",
     "500, made": "submit-500-after",
     "502, made": "submit-502-after",
+    "503 plain, made": "submit-503-plain-after",
     "504, made": "submit-504-after",
     "time-out": "submit-slow=5",
 }

@@ -147,15 +147,19 @@ _SUBMIT = (
     ("moderation", "400: moderation refuses the prompt", Error(kind="moderation")),
     ("404", "404: the model is not known", Error(kind="model")),
     ("413", "413: the body is too large", Error(kind="too_large")),
+    ("415", "415: the kind of body or picture is not taken", Error(kind="media_type")),
     ("422", "422: cannot be processed", Error(kind="unprocessable")),
 )
+
+
+_MADE_ALL_THE_SAME = {f"submit-{name}" for name in ("500", "502", "503-plain", "504", "html", "reset")}
 
 
 def _submit() -> Iterator[Row]:
     stage = Stage.SUBMIT
     for row in _errors(stage):
         yield row
-        if row.name in {"submit-500", "submit-502", "submit-504", "submit-html", "submit-reset"}:
+        if row.name in _MADE_ALL_THE_SAME:
             does = f"{row.does}, and the video is made all the same"
             yield Row(name=f"{row.name}-after", stage=stage, does=does, act=row.act, made=True)
     for name, does, act in _SUBMIT:

@@ -108,6 +108,7 @@ class OpenAI:
             message="Your request was blocked by our moderation system.",
         ),
         "too_large": Say(status=413, code="request_too_large", type=_INVALID, message="Request body too large."),
+        "media_type": Say(status=415, code="unsupported_media_type", type=_INVALID, message="Unsupported media type."),
         "unprocessable": Say(
             status=422, code="unprocessable", type=_INVALID, message="The request is not processable."
         ),
