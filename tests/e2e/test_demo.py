@@ -7,6 +7,7 @@ from pathlib import Path
 import psutil
 
 from gateway.demo import mp4
+from gateway.demo.run import SECONDS
 from tests.e2e.processes import LONG_S, Program, await_gone, eventually
 
 
@@ -21,7 +22,7 @@ def test_the_demo_ends_well_with_a_film_that_plays_and_leaves_no_process(tmp_pat
     eventually(ended, bool, "ended", timeout_s=2 * LONG_S)
     assert demo.wait() == 0, (tmp_path / "said").read_text()
     seen = mp4.probe(tmp_path / "film.mp4")
-    assert (seen.width, seen.height, round(seen.duration)) == (1280, 720, 8)
+    assert (seen.width, seen.height, round(seen.duration)) == (1280, 720, SECONDS)
     assert len(family) > 4
     await_gone(list(family), timeout_s=1)
 
