@@ -15,6 +15,7 @@ from typing import Self
 
 import psutil
 
+from gateway.supervisor import PARENT
 from tests.e2e.processes import Program
 
 MARK = "CHAOS_RUN"
@@ -47,7 +48,8 @@ class Crew:
         self.posts = posts
         self.starts = 0
         self._folder = folder
-        self._settings = {**settings, MARK: run}
+        # Tied to the thread that starts them, so that not even a killed run leaves a gateway behind.
+        self._settings = {**settings, MARK: run, PARENT: str(os.getpid())}
         self._run = run
         self._stop = threading.Event()
         self._lock = threading.Lock()
