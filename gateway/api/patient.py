@@ -146,9 +146,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         """Hand the connection to a thread once there is enough to read."""
         try:
             seen = client.recv(_PEEKED, socket.MSG_PEEK)
-            # An end of the stream is for the thread to find; else the socket is not called readable again before more
-            # has come, so a client that drips does not keep the loop busy.
-            needed = missing(seen) if seen else 0
+            # Called readable with less than was waited for: the stream has ended. It stays readable for ever then, so a
+            # thread must find the end now, or the loop spins until the head's time is over.
+            needed = 0 if len(seen) < conn.wakes_at else missing(seen)
+            # The socket is not called readable again before that much has come, so a client that drips does not keep
+            # the loop busy.
             wanted = len(seen) + needed if needed else 1
             if wanted != conn.wakes_at:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, wanted)

@@ -110,8 +110,10 @@ def _settle_objects(connection: Connection, transition: Transition) -> None:
         # The lease ran out and the sweep has taken the object: this try is lost, whatever was uploaded.
         if kept.rowcount != 1:
             raise StaleJob(job.id)
-    if job.reference and job.reference.object_key:
-        discard(connection, job.reference.object_key, transition.at)
+    # As it was before: a job that ends forgets a reference that a client may have signed, and its object with it.
+    reference = transition.before.reference
+    if reference and reference.object_key:
+        discard(connection, reference.object_key, transition.at)
 
 
 def discard(connection: Connection, key: str, now: float) -> None:

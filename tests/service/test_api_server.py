@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -230,6 +231,7 @@ def test_a_connection_on_which_nothing_more_comes_is_closed_and_keeps_nobody_bus
     server: tuple[int, subprocess.Popen[bytes]],
 ) -> None:
     port, process = server
+    _get(port)  # the worker is there, and its start is paid for
     (worker,) = psutil.Process(process.pid).children()
     with _connect(port) as silent, _connect(port) as halfway:
         halfway.sendall(BEGINNINGS["begin a head"])
@@ -238,6 +240,14 @@ def test_a_connection_on_which_nothing_more_comes_is_closed_and_keeps_nobody_bus
         with suppress(ConnectionResetError):  # what it sent was never read
             assert halfway.recv(1) == b""
     assert worker.cpu_times().user + worker.cpu_times().system - before < 0.5
+
+
+def test_a_client_that_hangs_up_within_a_head_is_let_go_at_once_and_does_not_spin_the_loop(port: int) -> None:
+    with _connect(port) as silent, _connect(port) as gone:
+        gone.sendall(BEGINNINGS["begin a head"])
+        gone.shutdown(socket.SHUT_WR)
+        first, _, _ = select.select([silent, gone], [], [], 15)
+        assert first == [gone]
 
 
 def test_slow_uploads_leave_half_of_the_threads_to_others(port: int) -> None:

@@ -125,8 +125,8 @@ def test_a_video_that_its_upstream_does_not_know_any_more_fails_and_is_not_submi
 def test_a_key_that_is_refused_at_a_poll_pauses_and_fails_no_video(
     rig: Rig, word: str, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    # For far longer than the video may take: while its key is refused, its own clock stands still.
-    prompt = rig.prompt(f"{word}*20")
+    # For far longer than the video may take, which is unfinished still: its own clock stands still meanwhile.
+    prompt = rig.prompt(f"{word}*20 sim:render=660")
     video_id = rig.post(prompt)
     rig.play(lambda: rig.happened(video_id).count("poll_key_refused") == 10)
 

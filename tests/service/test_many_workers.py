@@ -149,12 +149,13 @@ def test_submits_and_downloads_come_before_polls_when_the_rate_is_used_up(hurrie
     many = [hurried.post(hurried.prompt("stuck=50")) for _ in range(14)]
     hurried.play(lambda: hurried.simulator.books().count("polls") > 20, most_leap_s=1.0)
 
-    single = hurried.post(hurried.prompt("render=1"))
-    posted_at = hurried.time.wall()
-    hurried.play(hurried.final(single), most_leap_s=1.0)
+    for _ in range(3):
+        single = hurried.post(hurried.prompt("render=1"))
+        posted_at = hurried.time.wall()
+        hurried.play(hurried.final(single), most_leap_s=1.0)
+        times = {event["event"]: event["at"] for event in hurried.events(single)}
+        assert times["submitting"] - posted_at < 4
+        assert times["completed"] - times["rendered"] < 4
 
-    hurried_events = {event["event"]: event["at"] for event in hurried.events(single)}
-    assert hurried_events["submitting"] - posted_at < 6
-    assert hurried_events["completed"] - hurried_events["rendered"] < 6
     assert {hurried.status(video_id) for video_id in many} == {"in_progress"}
     assert hurried.simulator.books().count("refused_rate") == 0
