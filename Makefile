@@ -3,7 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-# The locks are complete, so nothing is left to resolve; modules are compiled when first imported.
+# The locks are complete, so nothing is left to resolve; modules are compiled when first imported. Containers often forbid
+# writing what was compiled, and each of the many processes would then compile it all again: seconds each.
+unexport PYTHONDONTWRITEBYTECODE
 INSTALL := $(PIP) install --root-user-action=ignore --no-deps --no-compile
 # The build backend (hatchling) is in every lock used here: the project itself needs no isolated build and no network.
 INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
