@@ -34,7 +34,8 @@ def write_transition(connection: Connection, transition: Transition) -> Job:
     )
     if written.rowcount != 1:
         raise StaleJob(before.id)
-    _write_history(connection, transition)
+    if transition.noted:
+        _write_history(connection, transition)
     _write_delivery(connection, transition)
     _settle_submission(connection, transition)
     _settle_objects(connection, transition)

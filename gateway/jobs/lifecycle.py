@@ -23,6 +23,10 @@ ARROWS: Mapping[Status, Sequence[Status]] = {
 }
 
 
+ALL_NOTED = 10
+"""So many tries in a row that brought nothing are each told in the history, then only the 16th, 32nd, 64th and so on."""
+
+
 class IllegalMove(Exception):
     """There is no such arrow: a programming error, never a remote's."""
 
@@ -40,6 +44,8 @@ class Transition:
     """What the history row tells beside the name: an upstream's answer, a reason."""
     frees_slot: bool = False
     """Whether the upstream is known to be done with the job, so that its place there is free again."""
+    noted: bool = True
+    """Whether it gets a history row; a job's counts change all the same."""
 
     @property
     def moved(self) -> bool:
@@ -168,13 +174,16 @@ def again(
     bucket_failed: bool = False,
 ) -> Transition:
     """A try brought nothing: the next one is due at `due_at`."""
-    return _note(
-        job, event, at, detail, due_at=due_at, tries=job.tries + 1,
+    count = job.tries + 1
+    transition = _note(
+        job, event, at, {**detail, "in_a_row": count}, due_at=due_at, tries=count,
         missing=job.missing + 1 if missing else job.missing,
         missing_since=(job.missing_since or at) if missing else job.missing_since,
         stood_still_s=job.stood_still_s + stood_still_s,
         bucket_failed=job.bucket_failed or bucket_failed,
     )  # fmt: skip
+    # An upstream that is away for a day answers badly some 2,900 times: told once for each doubling from then on.
+    return replace(transition, noted=count <= ALL_NOTED or count.bit_count() == 1)
 
 
 def diagram() -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import sqlalchemy as sa
 
@@ -76,6 +78,14 @@ def test_a_note_ends_the_claim_and_sets_the_next_time(world: World) -> None:
     noted = world.now_holds(job)
     assert (noted.due_at, noted.progress, noted.claimed_by) == (NOW + 61, 40, None)
     assert not world.claims.holds(job)
+
+
+def test_what_is_not_worth_a_history_row_still_counts(world: World) -> None:
+    job, _ = world.rendering()
+    rows = len(world.rows(history, job_id=job.id))
+    quiet = replace(lifecycle.again(job, event="e", due_at=NOW + 5, at=NOW, detail={}), noted=False)
+    world.recorder.record(quiet)
+    assert (world.now_holds(job).tries, len(world.rows(history, job_id=job.id))) == (1, rows)
 
 
 @pytest.mark.parametrize(

@@ -220,3 +220,13 @@ def test_the_diagram_shows_every_arrow_and_every_end() -> None:
     lines = [line.strip() for line in lifecycle.diagram().splitlines()]
     assert lines[:2] == ["stateDiagram-v2", "[*] --> queued"]
     assert {tuple(line.split(" --> ")) for line in lines[2:]} == ALLOWED | {(end.value, "[*]") for end in FINAL}
+
+
+def test_tries_in_a_row_that_bring_nothing_are_told_each_at_first_and_then_ever_more_rarely() -> None:
+    job, told = replace(job_in(Status.RENDERING), tries=0), []
+    for _ in range(3000):
+        transition = lifecycle.again(job, event="e", due_at=NOW, at=NOW, detail={"reason": "503"})
+        told += [transition.detail["in_a_row"]] if transition.noted else []
+        job = transition.after
+    assert told == [*range(1, 11), 16, 32, 64, 128, 256, 512, 1024, 2048]
+    assert job.tries == 3000
