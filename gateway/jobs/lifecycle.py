@@ -24,7 +24,7 @@ ARROWS: Mapping[Status, Sequence[Status]] = {
 
 
 ALL_NOTED = 10
-"""So many tries in a row that brought nothing are each told in the history, then only the 16th, 32nd, 64th and so on."""
+"""So many tries in a row that brought nothing are each told in the history, then only the 16th, 32nd, 64th and so."""
 
 
 class IllegalMove(Exception):

@@ -41,7 +41,7 @@ class Snapshot:
     """What the database says at the moment of a scrape."""
 
     videos: Mapping[str, int] = field(default_factory=dict)
-    """Number of videos by status."""
+    """Number of unfinished videos by status."""
     videos_late_s: Mapping[str, float] = field(default_factory=dict)
     """By status, how far past its due time the video is that waits longest; 0 where none is late."""
     deliveries_pending: int = 0
@@ -122,7 +122,7 @@ class _Gauges(Collector):
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
         seen = self._snapshot
-        yield _gauge("gateway_videos", "Videos in the database", ("status",), _by_status(seen.videos))
+        yield _gauge("gateway_videos", "Unfinished videos", ("status",), _by_status(seen.videos))
         yield _gauge(
             "gateway_videos_late_seconds",
             "How late the longest due video is",

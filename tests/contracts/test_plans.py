@@ -172,6 +172,7 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
         "ix_jobs_durations", lambda w: w.queries.usual_duration_s(model="sora-2", size="720x1280", seconds=4),
     ),
     "lateness": ("ix_jobs_due", lambda w: w.queries.lateness(NOW)),
+    "counting videos": ("ix_jobs_(due|unfinished)", lambda w: w.queries.counts()),
     "pending deliveries": ("ix_deliveries_(due|receiver)", lambda w: w.queries.deliveries_due(NOW)),
     "a first page": ("ix_jobs_listed", lambda w: w.queries.jobs("ann", VideoFilter())),
     "burying": (

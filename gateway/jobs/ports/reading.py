@@ -115,7 +115,7 @@ class Queries(Protocol):
         """Return every upstream key that was used or paused."""
 
     def counts(self) -> Mapping[str, int]:
-        """Return the number of jobs by status, deleted ones left out."""
+        """Return the number of unfinished jobs by status."""
 
     def deliveries_due(self, now: float) -> tuple[int, float | None]:
         """Return how many deliveries are pending, and how late in seconds the first is; None where there is none."""
