@@ -142,7 +142,7 @@ class World:
 
     def jobs_written(self) -> int:
         with self.database.read() as connection:
-            return int(connection.scalar(sa.select(sa.func.count()).select_from(jobs)) or 0)
+            return int(connection.scalar(sa.select(sa.func.count()).where(jobs.c.deleted_at.is_(None))) or 0)
 
     def advance(self, video_id: str, until: Status) -> Job:
         """Move a video along the usual path, as a worker would."""

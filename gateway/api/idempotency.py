@@ -26,7 +26,7 @@ def idempotency_key() -> str | None:
     return key
 
 
-def is_sdk_retry() -> bool:
-    """Whether an official SDK sends this request a second time by itself."""
+def sdk_retry() -> int:
+    """Return which retry of one call this is that an official SDK makes by itself; 0 for the first try."""
     count = request.headers.get("x-stainless-retry-count", "")
-    return re.fullmatch(r"[0-9]{1,4}", count, re.ASCII) is not None and int(count) > 0
+    return int(count) if re.fullmatch(r"[0-9]{1,4}", count, re.ASCII) else 0

@@ -6,7 +6,7 @@ from flask import Response, jsonify
 
 from gateway.api import answers, bodies
 from gateway.api.auth import caller
-from gateway.api.idempotency import LONGEST_KEY, idempotency_key, is_sdk_retry
+from gateway.api.idempotency import LONGEST_KEY, idempotency_key, sdk_retry
 from gateway.api.images import from_data_url
 from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
@@ -24,14 +24,14 @@ VIDEO_ID = Parameter(name="video_id", place="path", description="The id of the v
 def create(services: ApiServices) -> Response:
     """Accept a video; nothing upstream is waited for."""
     body = bodies.read()
-    key, sdk_retry = idempotency_key(), is_sdk_retry()
+    key, retry = idempotency_key(), sdk_retry()
     posted: Posted = load(NewVideoSchema(), body.fields)
     accepted = services.intake.accept(
         caller(),
         posted.request,
         _image(services, body, posted),
         idempotency_key=key,
-        sdk_retry=sdk_retry,
+        sdk_retry=retry,
         now=services.queries.now(),
     )
     answer = jsonify(as_accepted(services, accepted.job, prompt=posted.request.prompt))

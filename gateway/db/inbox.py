@@ -33,7 +33,7 @@ class SqlInbox:
         *,
         request_hash: str,
         idempotency_key: str | None,
-        sdk_retry: bool,
+        sdk_retry: int,
         max_unfinished: int,
         now: float,
     ) -> Acceptance:
@@ -45,7 +45,9 @@ class SqlInbox:
             if earlier is not None:
                 return Acceptance(job=earlier, replayed=True)
             _check_room(connection, job.client, max_unfinished)
-            _insert(connection, job, request_hash, idempotency_key, now)
+            _insert(connection, job, request_hash, sdk_retry, now)
+            if idempotency_key is not None:
+                _remember(connection, job, request_hash, idempotency_key, now)
             return Acceptance(job=job, replayed=False)
 
     @staticmethod
@@ -56,11 +58,11 @@ class SqlInbox:
         idempotency_key: str | None,
         now: float,
         *,
-        sdk_retry: bool,
+        sdk_retry: int,
     ) -> Job | None:
         if idempotency_key is not None:
             return _replayed(connection, job.client, request_hash, idempotency_key, now)
-        return _matched_retry(connection, job.client, request_hash, now) if sdk_retry else None
+        return _matched_retry(connection, job.client, request_hash, sdk_retry, now) if sdk_retry else None
 
     def replay(self, client: str, *, request_hash: str, idempotency_key: str, now: float) -> Job | None:
         """Return the job that this key made before, if it did; raises KeyReused."""
@@ -98,14 +100,15 @@ def _replayed(connection: Connection, client: str, request_hash: str, key: str, 
     return job_of(connection.execute(sa.select(jobs).where(jobs.c.id == kept.job_id)).mappings().one())
 
 
-def _matched_retry(connection: Connection, client: str, request_hash: str, now: float) -> Job | None:
+def _matched_retry(connection: Connection, client: str, request_hash: str, retry: int, now: float) -> Job | None:
     oldest = (
         sa.select(jobs)
         .where(
             jobs.c.client == client,
             jobs.c.request_hash == request_hash,
             jobs.c.created_at >= now - _SDK_RETRY_S,
-            sa.text("NOT jobs.retry_matched"),
+            # By number: the second retry of one call is for the same video as its first, the first of another is not.
+            jobs.c.sdk_retry < retry,
             jobs.c.deleted_at.is_(None),
         )
         .order_by(jobs.c.created_at, jobs.c.id)
@@ -115,7 +118,7 @@ def _matched_retry(connection: Connection, client: str, request_hash: str, now: 
     row = connection.execute(oldest).mappings().one_or_none()
     if row is None:
         return None
-    connection.execute(sa.update(jobs).where(jobs.c.id == row["id"]).values(retry_matched=True))
+    connection.execute(sa.update(jobs).where(jobs.c.id == row["id"]).values(sdk_retry=retry))
     return job_of(row)
 
 
@@ -136,15 +139,13 @@ def _check_room(connection: Connection, client: str, max_unfinished: int) -> Non
         raise QueueFull(message + " Post again when some are done.", code="queue_full")
 
 
-def _insert(connection: Connection, job: Job, request_hash: str, idempotency_key: str | None, now: float) -> None:
-    connection.execute(sa.insert(jobs).values(**values_of(job), request_hash=request_hash))
+def _insert(connection: Connection, job: Job, request_hash: str, sdk_retry: int, now: float) -> None:
+    connection.execute(sa.insert(jobs).values(**values_of(job), request_hash=request_hash, sdk_retry=sdk_retry))
     connection.execute(
         sa.insert(history).values(
             job_id=job.id, at=now, event="queued", status_before=None, status=job.status.value, detail={}
         )
     )
-    if idempotency_key is not None:
-        _remember(connection, job, request_hash, idempotency_key, now)
     if job.reference and job.reference.object_key:
         _keep(connection, job.reference.object_key)
 

@@ -76,7 +76,7 @@ jobs = sa.Table(
     sa.Column("callback_events", Json, nullable=False),
     sa.Column("remixed_from", sa.Text),
     sa.Column("request_hash", sa.Text, nullable=False),
-    sa.Column("retry_matched", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("sdk_retry", sa.Integer, nullable=False, server_default="0"),
     sa.Column("created_at", Instant, nullable=False),
     sa.Column("due_at", Instant, nullable=False),
     sa.Column("claim_token", sa.Integer, nullable=False),
@@ -122,7 +122,7 @@ for _index, _columns, _where in (
     ("ix_jobs_claimed", (jobs.c.claimed_by,), "claimed_by IS NOT NULL"),
     ("ix_jobs_retention", (jobs.c.finished_at,), "finished_at IS NOT NULL AND removed_at IS NULL"),
     ("ix_jobs_durations", (jobs.c.model, jobs.c.size, jobs.c.seconds, jobs.c.finished_at), "status = 'completed'"),
-    ("ix_jobs_retries", (jobs.c.client, jobs.c.request_hash, jobs.c.created_at, jobs.c.id), "NOT retry_matched"),
+    ("ix_jobs_retries", (jobs.c.client, jobs.c.request_hash, jobs.c.created_at, jobs.c.id), "deleted_at IS NULL"),
     ("ix_jobs_listed", (jobs.c.client, jobs.c.created_at, jobs.c.id), "deleted_at IS NULL"),
 ):
     sa.Index(_index, *_columns, sqlite_where=sa.text(_where), postgresql_where=sa.text(_where))

@@ -105,7 +105,7 @@ class Intake:
         image: ReferenceImage | None,
         *,
         idempotency_key: str | None,
-        sdk_retry: bool,
+        sdk_retry: int,
         now: float,
     ) -> Acceptance:
         """Put down a queued job, or find the one that an equal request made. `now`: the database's clock.
@@ -127,7 +127,7 @@ class Intake:
                 job,
                 request_hash=hashed,
                 idempotency_key=idempotency_key,
-                sdk_retry=sdk_retry and idempotency_key is None,
+                sdk_retry=sdk_retry if idempotency_key is None else 0,
                 max_unfinished=self._max_unfinished,
                 now=now,
             )

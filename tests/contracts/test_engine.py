@@ -22,7 +22,7 @@ from tests.contracts.world import NOW, World, new_job, race
 
 def post(database: Database) -> object:
     return SqlInbox(database).accept(
-        new_job(), request_hash="h", idempotency_key=None, sdk_retry=False, max_unfinished=9, now=NOW
+        new_job(), request_hash="h", idempotency_key=None, sdk_retry=0, max_unfinished=9, now=NOW
     )
 
 
@@ -119,7 +119,7 @@ def test_threads_of_one_process_queue_for_the_writer_instead_of_failing(tmp_path
 
 def post_one(database: Database) -> None:
     SqlInbox(database).accept(
-        new_job(), request_hash="h", idempotency_key=None, sdk_retry=False, max_unfinished=999, now=NOW
+        new_job(), request_hash="h", idempotency_key=None, sdk_retry=0, max_unfinished=999, now=NOW
     )
 
 

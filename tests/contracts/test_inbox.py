@@ -21,8 +21,8 @@ def post(
     return world.accept(new_job(client, at=now), request_hash=body, idempotency_key=key, **more)
 
 
-def retry(world: World, client: str = "ann", *, body: str = "b", now: float = NOW) -> Acceptance:
-    return world.accept(new_job(client, at=now), request_hash=body, sdk_retry=True)
+def retry(world: World, client: str = "ann", *, body: str = "b", now: float = NOW, number: int = 1) -> Acceptance:
+    return world.accept(new_job(client, at=now), request_hash=body, sdk_retry=number)
 
 
 def test_an_accepted_job_is_there_with_its_history(world: World) -> None:
@@ -120,12 +120,29 @@ def test_an_sdks_retry_is_answered_with_the_video_that_its_first_try_made(world:
     assert (again.replayed, again.job.id) == (True, first.job.id)
 
 
-def test_a_retry_is_matched_once(world: World) -> None:
+def test_every_retry_of_one_call_gets_the_same_video(world: World) -> None:
+    first = post(world, key=None)
+    assert [retry(world, number=number).job.id for number in (1, 2, 3)] == [first.job.id] * 3
+
+
+def test_retries_of_a_call_whose_first_try_never_came_get_the_video_that_the_first_of_them_made(world: World) -> None:
+    made = retry(world, number=1)
+    assert not made.replayed
+    assert retry(world, number=2).job.id == made.job.id
+
+
+def test_a_first_retry_of_another_call_is_not_matched_again(world: World) -> None:
     first = post(world, key=None)
     assert retry(world).job.id == first.job.id
     second = retry(world)
     assert not second.replayed
-    assert retry(world).job.id == second.job.id
+    assert not retry(world).replayed
+
+
+def test_two_equal_calls_that_are_both_retried_twice_make_two_videos(world: World) -> None:
+    made = {post(world, key=None).job.id for _ in range(2)}
+    for number in (1, 2):
+        assert {retry(world, number=number).job.id for _ in range(2)} == made
 
 
 def test_two_equal_videos_are_matched_by_two_retries_the_oldest_first(world: World) -> None:

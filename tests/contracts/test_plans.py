@@ -160,7 +160,7 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
         "ix_jobs_(waiting|queue)", lambda w: w.claims.expired_in_queue(before=NOW - 500, limit=5),
     ),
     "accepting": ("ix_jobs_unfinished", lambda w: w.queued()),
-    "matching a retry": ("ix_jobs_retries", lambda w: w.accept(new_job(), sdk_retry=True)),
+    "matching a retry": ("ix_jobs_retries", lambda w: w.accept(new_job(), sdk_retry=1)),
     "claiming deliveries": (
         "ix_deliveries_due",
         lambda w: w.outbox.due(worker="w", limit=5, per_receiver=4, lease_s=20, now=NOW + 1),

@@ -79,7 +79,7 @@ class World:
     def accept(self, job: Job, **request: Any) -> Acceptance:
         """Put a job down as a request that never came before."""
         usual: dict[str, Any] = {
-            "request_hash": job.id, "idempotency_key": None, "sdk_retry": False, "max_unfinished": 1000,
+            "request_hash": job.id, "idempotency_key": None, "sdk_retry": 0, "max_unfinished": 1000,
             "now": job.created_at,
         }  # fmt: skip
         return self.inbox.accept(job, **(usual | request))

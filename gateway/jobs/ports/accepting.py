@@ -25,14 +25,15 @@ class Inbox(Protocol):
         *,
         request_hash: str,
         idempotency_key: str | None,
-        sdk_retry: bool,
+        sdk_retry: int,
         max_unfinished: int,
         now: float,
     ) -> Acceptance:
         """Insert the job, or return the one that an equal request made before.
 
-        Raises KeyReused, QueueFull, Unavailable. `sdk_retry`: an equal job of the same client, accepted within 10
-        minutes and not yet matched to a retry, is the answer.
+        Raises KeyReused, QueueFull, Unavailable. `sdk_retry`: which retry of one call this is, 0 for its first
+        try; an equal job of the same client, accepted within 10 minutes and matched to no retry of that number or a
+        later one, is the answer.
         """
 
     def replay(self, client: str, *, request_hash: str, idempotency_key: str, now: float) -> Job | None:

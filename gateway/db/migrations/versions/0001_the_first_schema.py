@@ -94,7 +94,7 @@ def upgrade() -> None:
         sa.Column("callback_events", JSON, nullable=False),
         sa.Column("remixed_from", sa.Text(), nullable=True),
         sa.Column("request_hash", sa.Text(), nullable=False),
-        sa.Column("retry_matched", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("sdk_retry", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("due_at", sa.Double(), nullable=False),
         sa.Column("claim_token", sa.Integer(), nullable=False),
@@ -174,7 +174,7 @@ def upgrade() -> None:
         "jobs",
         ["client", "request_hash", "created_at", "id"],
         unique=False,
-        **_where("NOT retry_matched"),
+        **_where("deleted_at IS NULL"),
     )
     op.create_index(
         "ix_jobs_unfinished",
