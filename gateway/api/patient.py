@@ -32,6 +32,12 @@ BODY_GRACE_S = 10.0
 BODY_BYTES_PER_S = 16 * 1024
 """A larger body has BODY_GRACE_S, and a second more for as many bytes as have come."""
 
+UPLOAD_WAIT_S = 10.0
+"""How long a large body waits for a thread before its client is told to come back."""
+
+_LINGER_S = 5.0
+"""How long a client that was told so may go on sending before its connection is closed."""
+
 SEND_S = 60.0
 """The longest wait for a client to take one block of the answer."""
 
@@ -119,6 +125,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         super().__init__(*args, **options)
         self._uploads_left = max(1, self.cfg.threads // 2)
         self._uploads_waiting: deque[_Connection] = deque()
+        self._turned_away: deque[_Connection] = deque()
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection and wait for its request without a thread."""
@@ -172,7 +179,45 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
             self._uploads_left -= 1
             super().enqueue_req(conn)
         else:
+            conn.timeout = time.monotonic() + UPLOAD_WAIT_S
             self._uploads_waiting.append(conn)
+
+    def murder_pending(self) -> None:
+        """Close what said nothing in time, and send away large bodies for which no thread got free in time."""
+        super().murder_pending()
+        now = time.monotonic()
+        while self._uploads_waiting and self._uploads_waiting[0].timeout <= now:
+            self._turn_away(self._uploads_waiting.popleft())
+        while self._turned_away and self._turned_away[0].timeout <= now:
+            self._let_go(self._turned_away[0])
+
+    def _turn_away(self, conn: _Connection) -> None:
+        conn.timeout = time.monotonic() + _LINGER_S
+        self._turned_away.append(conn)
+        conn.sock.setblocking(False)
+        # What the client still sends has to be read for a while: closed over unread bytes, the answer would be lost.
+        self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
+        try:
+            conn.sock.send(_error_answer(503, f"req_{secrets.token_hex(16)}"))
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._let_go(conn)
+
+    def _discard(self, conn: _Connection, client: socket.socket) -> None:
+        try:
+            if client.recv(_PEEKED):
+                return
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self.log.debug("A client that was turned away: %s", error)
+        self._let_go(conn)
+
+    def _let_go(self, conn: _Connection) -> None:
+        self._turned_away.remove(conn)
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Take a connection back from its thread."""
@@ -196,7 +241,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     def _cap_keepalive(self, deadline: float) -> None:
         """Let idle connections hold up a stop no longer than kept-alive ones do."""
         super()._cap_keepalive(deadline)
-        for conn in self.pending_conns:
+        for conn in (*self.pending_conns, *self._turned_away):
             conn.timeout = min(conn.timeout, deadline)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
@@ -219,6 +264,10 @@ def _error_answer(status: int, request_id: str) -> bytes:
     phrase = HTTPStatus(status).phrase
     if status == 500:
         body = error_body("Something went wrong here.", type_="server_error", code="internal_error")
+    elif status == 503:
+        body = error_body(
+            "Too many large requests are being read at once. Try again soon.", type_="server_error", code="unavailable"
+        )
     else:
         body = error_body(
             f"The request is malformed: {phrase}.", type_="invalid_request_error", code="malformed_request"
@@ -226,6 +275,8 @@ def _error_answer(status: int, request_id: str) -> bytes:
     data = json.dumps(body).encode()
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(data)}\r\nx-request-id: {request_id}\r\nCache-Control: no-store\r\n\r\n"
+        f"Content-Length: {len(data)}\r\nx-request-id: {request_id}\r\nCache-Control: no-store\r\n"
     )
-    return head.encode() + data
+    if status == 503:
+        head += "Retry-After: 5\r\n"
+    return head.encode() + b"\r\n" + data

@@ -22,6 +22,8 @@ from flask import Flask, request
 from gunicorn.app.base import BaseApplication
 from gateway.api import access, errors, patient
 from gateway.api.bodies import GatewayRequest, read
+if sys.argv[2:]:
+    patient.UPLOAD_WAIT_S = float(sys.argv[2])
 patient.HEAD_S, patient.BODY_GRACE_S, patient.BODY_BYTES_PER_S = 3.0, 1.0, 1_000_000
 
 class Services:
@@ -256,6 +258,30 @@ def test_slow_uploads_leave_half_of_the_threads_to_others(port: int) -> None:
         for _ in range(4):
             stack.enter_context(_connect(port)).sendall(head + b"{")
         assert max(_get(port) for _ in range(3)) < 0.5
+
+
+def test_a_large_body_for_which_no_thread_gets_free_is_told_to_come_back() -> None:
+    port = _free_port()
+    process = subprocess.Popen([sys.executable, "-c", SERVER, str(port), "0.05"])
+    _until_listening(port)
+    _get(port)
+    head = POST + b"Content-Length: 900000\r\n\r\n"
+    try:
+        with _connect(port) as first, _connect(port) as second:
+            first.sendall(head + b"{")
+            _get(port)  # the only thread for large bodies reads the first one now
+            second.sendall(head + b"{")
+            while not select.select([second], [], [], 0.05)[0]:
+                _get(port)
+            second.sendall(b" " * 500_000)  # as a client does that looks at the answer only when all is sent
+            status, headers, body = _answer(second)
+            assert (status, json.loads(body)["error"]["code"]) == (503, "unavailable")
+            assert int(headers["retry-after"]) > 0
+            assert second.recv(1) == b""
+            assert _answer(first)[0] == 408
+    finally:
+        process.terminate()
+        assert process.wait(20) == 0
 
 
 def test_idle_connections_do_not_hold_up_a_stop() -> None:
