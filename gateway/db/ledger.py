@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from gateway.db.engine import Database
+from gateway.db.engine import Database, insert
 from gateway.db.record import discard
 from gateway.db.tables import jobs, objects
 from gateway.jobs.ports import Leftover
@@ -24,7 +24,14 @@ class SqlLedger:
     def begin(self, key: str, *, until: float, now: float) -> None:
         """Note an object about to be written; not named by a job at `until`, it is garbage."""
         with self._database.write() as connection:
-            connection.execute(sa.insert(objects).values(key=key, state="writing", due_at=until, created_at=now))
+            # A commit can succeed although its answer is lost; whoever then repeats it means the same object.
+            connection.execute(
+                insert(connection, objects)
+                .values(key=key, state="writing", due_at=until, created_at=now)
+                .on_conflict_do_update(
+                    index_elements=["key"], set_={"due_at": until}, where=objects.c.state == "writing"
+                )
+            )
 
     def extend(self, key: str, *, until: float) -> bool:
         """The writing goes on; False where the sweep has taken it."""

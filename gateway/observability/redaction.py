@@ -17,8 +17,10 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2})[^\s/?#\"'<>]*@"), rf"\1{MASK}@"),
     (re.compile(r"(?i)\b([a-z][a-z0-9+.-]{0,20}:/{2}[^\s?#\"'<>]*)[?#][^\s\"'<>]*"), rf"\1?{MASK}"),
     (re.compile(r"((?:^|[\s\"'(=])/[^\s?#\"'<>()]*)\?[^\s\"'<>)]+"), rf"\1?{MASK}"),
-    (re.compile(r"(?i)\b(x-amz-(?:signature|credential|security-token)|signature|sig|awsaccesskeyid)=[^\s&\"'<>]+"),
-     rf"\1={MASK}"),
+    # Also percent-encoded, as a link lies inside another one or in a form, once or twice over.
+    (re.compile(r"(?i)(x-amz-(?:signature|credential|security-token)|\bsignature|\bsig|\bawsaccesskeyid)"
+                r"(=|%(?:25)*3d)[^\s&\"'<>]+"),
+     rf"\1\2{MASK}"),
     (re.compile(r"(?i)(\bauthorization[\"']?\s*[:=]\s*[\"']?)[^\r\n\"'},]+"), rf"\1{MASK}"),
     (re.compile(r"(?i)(\b(?:bearer|basic)\s+)[a-z0-9._~+/=-]{6,}"), rf"\1{MASK}"),
     (re.compile(r"\b(whsec_|sgw_|(?:sk|pk|rk)-)[A-Za-z0-9+/=_-]{6,}"), rf"\1{MASK}"),

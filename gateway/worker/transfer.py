@@ -54,6 +54,8 @@ _MOST_PATIENCE_S = 7 * 86400.0
 
 _KEY_REFUSED_S = 30.0
 
+_AFTER_MISTAKE_S = 30.0
+
 _SUFFIX = {"video/mp4": "mp4", "video/webm": "webm"}
 
 
@@ -192,6 +194,11 @@ class TransferStep:
         except ClaimLost:
             self._give_up(key, "claim_lost", began, moment)
             self.claims.release(job, due_at=moment())
+        except Exception:
+            # A mistake of ours. Its lease is long, and the upstream's content does not wait for that.
+            self._give_up(key, "error", began, moment)
+            self.claims.release(job, due_at=moment() + _AFTER_MISTAKE_S)
+            raise
         else:
             self.metrics.transferred(outcome="stored", moved=stored.size, took_s=moment() - began)
             done = lifecycle.complete(job, stored=stored, at=moment(), detail=told(content.answer, bytes=stored.size))

@@ -23,6 +23,15 @@ def test_an_object_that_nobody_finished_is_garbage_after_its_lease(world: World)
     assert not world.ledger.extend("a", until=NOW + 999)
 
 
+def test_an_object_that_was_noted_already_is_noted_again_when_the_answer_to_the_first_was_lost(world: World) -> None:
+    world.ledger.begin("a", until=NOW + 60, now=NOW)
+    world.ledger.begin("a", until=NOW + 90, now=NOW + 30)
+    assert sweep(world, now=NOW + 89) == []
+    assert sweep(world, now=NOW + 90) == ["a"]
+    world.ledger.begin("a", until=NOW + 200, now=NOW + 91)
+    assert not world.ledger.extend("a", until=NOW + 999)  # what the sweep has taken stays its own
+
+
 def test_an_object_is_safe_for_as_long_as_its_writing_goes_on(world: World) -> None:
     world.ledger.begin("a", until=NOW + 60, now=NOW)
     assert world.ledger.extend("a", until=NOW + 120)

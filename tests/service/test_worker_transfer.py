@@ -359,6 +359,20 @@ def test_a_worker_that_stops_gives_its_transfer_back_for_others_to_begin_at_once
     assert worker.bucket.objects == {}
 
 
+def test_a_mistake_of_ours_within_a_transfer_costs_it_half_a_minute_and_not_its_long_lease(worker: Worker) -> None:
+    job = worker.storing()
+
+    def mistaken() -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError):
+        fetch(worker, job, film(at=mistaken))
+    after = worker.now(job)
+    assert (after.status, after.due_at, after.claimed_by) == (Status.STORING, worker.time() + 30, None)
+    assert states(worker) == ["garbage"]
+    assert fetch(worker, job, film()).status is Status.COMPLETED
+
+
 @pytest.mark.parametrize("erased", [False, True])
 def test_a_video_stopped_during_its_transfer_leaves_nothing_in_the_bucket(worker: Worker, erased: bool) -> None:
     job = worker.storing()

@@ -46,6 +46,8 @@ def lines(stream: io.StringIO) -> list[dict[str, object]]:
         f'{{"url": "{SIGNED}"}}',
         "Max retries exceeded with url: /films/a.mp4?X-Amz-Signature=5ec4e7 (Caused by …)",
         "X-Amz-Signature=5ec4e7&X-Amz-Credential=AKIAEXAMPLE",
+        "got video%3Furl%3Dhttps%3A%2F%2Fs3.example%2Fa%3FX-Amz-Credential%3DAKIAEXAMPLE%26X-Amz-Signature%3D5ec4e7",
+        "and twice: X-Amz-Signature%253D5ec4e7%2526x",
         "postgresql+psycopg://gw:hunter2@db:5432/gw",
         "postgresql+psycopg://gw:hunt@hunter2@db:5432/gw",
         "https://user:hunter2@hooks.example/in?key=hunter2#hunter2",
