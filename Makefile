@@ -12,7 +12,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check openapi docs bench chaos lock clean
+.PHONY: help demo install test check openapi docs audit bench chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -30,6 +30,10 @@ check: $(VENV)/.dev ## style, formatting, types, import directions
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
+
+audit: $(VENV)/.dev ## known vulnerabilities in the locked packages (asks PyPI's advisory service; who can't be asked is a failure)
+	@for lock in requirements/*.lock; do \
+		$(BIN)/pip-audit --strict --progress-spinner off --disable-pip --require-hashes --requirement $$lock || exit 1; done
 
 openapi: $(VENV)/.dev ## write openapi.yaml anew
 	@$(BIN)/gateway openapi > openapi.yaml.new && mv openapi.yaml.new openapi.yaml
