@@ -23,6 +23,12 @@ _CLOCK_STEP_S = 5.0
 """A rate spent this much further ahead than it can be was spent by a clock that has been set back."""
 
 
+_CALLER = sa.select(api_keys.c.client, api_keys.c.admin).where(
+    api_keys.c.hash == sa.bindparam("hash"), api_keys.c.revoked_at.is_(None)
+)
+_NAMED = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client"))
+
+
 class SqlClients:
     """Clients made by `gateway keys`, and the rows of those in the settings, whose keys never enter the database."""
 
@@ -33,11 +39,7 @@ class SqlClients:
         """Return whose key this is, unless it is unknown or revoked."""
         # Looked up by the hash of 256 random bits: the time of the look-up tells nothing about any key.
         with self._database.read() as connection:
-            row = connection.execute(
-                sa.select(api_keys.c.client, api_keys.c.admin).where(
-                    api_keys.c.hash == _digest(secret), api_keys.c.revoked_at.is_(None)
-                )
-            ).one_or_none()
+            row = connection.execute(_CALLER, {"hash": _digest(secret)}).one_or_none()
         return Caller(client=row.client, admin=row.admin) if row else None
 
     def any_key(self) -> bool:
@@ -132,7 +134,7 @@ class SqlClients:
 
 def ensure_client(connection: Connection, client: str, now: float) -> None:
     """Make the client's row where there is none; of two at once, one makes it."""
-    if connection.scalar(sa.select(clients.c.name).where(clients.c.name == client)) is not None:
+    if connection.scalar(_NAMED, {"client": client}) is not None:
         return
     # A newcomer starts at the oldest turn there is, not at 0: it is next, but does not hold all the turns it missed.
     turn = sa.select(sa.func.coalesce(sa.func.min(clients.c.turn), 0)).scalar_subquery()

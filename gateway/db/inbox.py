@@ -21,6 +21,33 @@ _SDK_RETRY_S = 600.0
 """Within how long a retry by the SDK is matched to the video it already made."""
 
 
+# Built once: putting a statement together anew costs more than SQLite's answer to it.
+_KEY = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id, idempotency_keys.c.created_at).where(
+    idempotency_keys.c.client == sa.bindparam("client"), idempotency_keys.c.key == sa.bindparam("key")
+)
+_JOB = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"))
+_EARLIER = (
+    sa.select(jobs)
+    .where(
+        jobs.c.client == sa.bindparam("client"),
+        jobs.c.request_hash == sa.bindparam("request_hash"),
+        jobs.c.created_at >= sa.bindparam("since"),
+        # By number: the second retry of one call is for the same video as its first, the first of another is not.
+        jobs.c.sdk_retry < sa.bindparam("retry"),
+        jobs.c.deleted_at.is_(None),
+    )
+    .order_by(jobs.c.created_at, jobs.c.id)
+    .limit(1)
+    .with_for_update(key_share=True)
+)
+_MATCH = sa.update(jobs).where(jobs.c.id == sa.bindparam("matched")).values(sdk_retry=sa.bindparam("retry"))
+_LOCK = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client")).with_for_update(key_share=True)
+_UNFINISHED_COUNT = (
+    sa.select(sa.func.count()).select_from(jobs).where(jobs.c.client == sa.bindparam("client"), is_unfinished())
+)
+_NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
+
+
 class SqlInbox:
     """Accepted jobs: one transaction with their history and their idempotency record."""
 
@@ -86,39 +113,21 @@ class SqlInbox:
 
 
 def _replayed(connection: Connection, client: str, request_hash: str, key: str, now: float) -> Job | None:
-    mine = (idempotency_keys.c.client == client, idempotency_keys.c.key == key)
-    kept = connection.execute(
-        sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id, idempotency_keys.c.created_at).where(
-            *mine
-        )
-    ).one_or_none()
+    kept = connection.execute(_KEY, {"client": client, "key": key}).one_or_none()
     if kept is None or kept.created_at < now - _KEPT_S:
         return None
     if kept.request_hash != request_hash:
         message = "This Idempotency-Key was used with another request within the last 24 hours. Use a new key."
         raise KeyReused(message, code="idempotency_key_reused")
-    return job_of(connection.execute(sa.select(jobs).where(jobs.c.id == kept.job_id)).mappings().one())
+    return job_of(connection.execute(_JOB, {"id": kept.job_id}).mappings().one())
 
 
 def _matched_retry(connection: Connection, client: str, request_hash: str, retry: int, now: float) -> Job | None:
-    oldest = (
-        sa.select(jobs)
-        .where(
-            jobs.c.client == client,
-            jobs.c.request_hash == request_hash,
-            jobs.c.created_at >= now - _SDK_RETRY_S,
-            # By number: the second retry of one call is for the same video as its first, the first of another is not.
-            jobs.c.sdk_retry < retry,
-            jobs.c.deleted_at.is_(None),
-        )
-        .order_by(jobs.c.created_at, jobs.c.id)
-        .limit(1)
-        .with_for_update(key_share=True)
-    )
-    row = connection.execute(oldest).mappings().one_or_none()
+    wanted = {"client": client, "request_hash": request_hash, "since": now - _SDK_RETRY_S, "retry": retry}
+    row = connection.execute(_EARLIER, wanted).mappings().one_or_none()
     if row is None:
         return None
-    connection.execute(sa.update(jobs).where(jobs.c.id == row["id"]).values(sdk_retry=retry))
+    connection.execute(_MATCH, {"matched": row["id"], "retry": retry})
     return job_of(row)
 
 
@@ -127,25 +136,20 @@ def _lock_client(connection: Connection, client: str) -> None:
 
     Rows that merely refer to the client (a delivery, say) are not held up by it.
     """
-    connection.execute(sa.select(clients.c.name).where(clients.c.name == client).with_for_update(key_share=True))
+    connection.execute(_LOCK, {"client": client})
 
 
 def _check_room(connection: Connection, client: str, max_unfinished: int) -> None:
-    unfinished = connection.scalar(
-        sa.select(sa.func.count()).select_from(jobs).where(jobs.c.client == client, is_unfinished())
-    )
+    unfinished = connection.scalar(_UNFINISHED_COUNT, {"client": client})
     if int(unfinished or 0) >= max_unfinished:
         message = f"This client has {unfinished} unfinished videos, and may have {max_unfinished}."
         raise QueueFull(message + " Post again when some are done.", code="queue_full")
 
 
 def _insert(connection: Connection, job: Job, request_hash: str, sdk_retry: int, now: float) -> None:
-    connection.execute(sa.insert(jobs).values(**values_of(job), request_hash=request_hash, sdk_retry=sdk_retry))
-    connection.execute(
-        sa.insert(history).values(
-            job_id=job.id, at=now, event="queued", status_before=None, status=job.status.value, detail={}
-        )
-    )
+    connection.execute(_NEW_JOB, values_of(job) | {"request_hash": request_hash, "sdk_retry": sdk_retry})
+    first = {"job_id": job.id, "at": now, "event": "queued", "status_before": None, "status": job.status.value}
+    connection.execute(_NEW_HISTORY, first | {"detail": {}})
     if job.reference and job.reference.object_key:
         _keep(connection, job.reference.object_key)
 

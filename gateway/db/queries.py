@@ -24,6 +24,9 @@ _DURATIONS_NEEDED = 5
 _DURATIONS_LOOKED_AT = 20
 
 
+_LIVING = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"), jobs.c.deleted_at.is_(None))
+
+
 class SqlQueries:
     """Reading. None of these locks anything or waits for a writer."""
 
@@ -150,11 +153,8 @@ class SqlQueries:
 
 
 def _job(connection: Connection, job_id: str, client: str | None) -> Job:
-    mine = [jobs.c.id == job_id, jobs.c.deleted_at.is_(None)]
-    if client is not None:
-        mine.append(jobs.c.client == client)
-    row = connection.execute(sa.select(jobs).where(*mine)).mappings().one_or_none()
-    if row is None:
+    row = connection.execute(_LIVING, {"id": job_id}).mappings().one_or_none()
+    if row is None or client not in {None, row["client"]}:
         raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
     return job_of(row)
 

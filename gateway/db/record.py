@@ -18,6 +18,10 @@ from gateway.jobs.lifecycle import Transition, cancel
 from gateway.webhooks import events
 from gateway.webhooks.targets import receiver_of
 
+# Built once: putting a statement together anew costs more than SQLite's answer to it.
+_COMPARE_AND_SET = sa.update(jobs).where(jobs.c.id == sa.bindparam("of"), jobs.c.version == sa.bindparam("read"))
+_NEW_HISTORY = sa.insert(history)
+
 
 def write_transition(connection: Connection, transition: Transition) -> Job:
     """Write a transition inside a transaction that does more; `SqlRecorder.record` is the usual way.
@@ -29,9 +33,7 @@ def write_transition(connection: Connection, transition: Transition) -> Job:
     if transition.moved:
         # Whoever claimed the row since it was read, without changing it, holds it no longer: its step is over.
         changes |= {"due_at": after.due_at, "claimed_by": after.claimed_by}
-    written = connection.execute(
-        sa.update(jobs).where(jobs.c.id == before.id, jobs.c.version == before.version).values(**changes)
-    )
+    written = connection.execute(_COMPARE_AND_SET, {"of": before.id, "read": before.version, **changes})
     if written.rowcount != 1:
         raise StaleJob(before.id)
     if transition.noted:
@@ -43,16 +45,15 @@ def write_transition(connection: Connection, transition: Transition) -> Job:
 
 
 def _write_history(connection: Connection, transition: Transition) -> None:
-    connection.execute(
-        sa.insert(history).values(
-            job_id=transition.after.id,
-            at=transition.at,
-            event=transition.event,
-            status_before=transition.before.status.value,
-            status=transition.after.status.value,
-            detail=dict(transition.detail),
-        )
-    )
+    row = {
+        "job_id": transition.after.id,
+        "at": transition.at,
+        "event": transition.event,
+        "status_before": transition.before.status.value,
+        "status": transition.after.status.value,
+        "detail": dict(transition.detail),
+    }
+    connection.execute(_NEW_HISTORY, row)
 
 
 def _write_delivery(connection: Connection, transition: Transition) -> None:
