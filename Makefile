@@ -12,7 +12,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check audit openapi docs bench chaos lock clean
+.PHONY: help demo install test check audit openapi docs bench fuzz chaos lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ docs: $(VENV)/.dev ## write the parts of the README that the code prints
 bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench
 
+fuzz: $(VENV)/.dev ## schemathesis with over 5,000 requests against a whole gateway without a network (SEED=N repeats a run)
+	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))
+
 chaos: $(VENV)/.dev ## 20 minutes of kills, freezes and cuts on both databases; then the books must balance (SEED=N repeats a run)
 	@$(BIN)/python -m tests.chaos --minutes 20 $(if $(SEED),--seed $(SEED))
 
@@ -54,7 +57,7 @@ lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the
 	@$(COMPILE) $(UPGRADE) --group build -c requirements/dev.lock -o requirements/build.lock
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
 	@find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:

@@ -17,6 +17,7 @@ from gateway.api.schemas import ImageUrl, Seconds
 
 _ALWAYS: Mapping[int, str] = {
     401: "invalid_api_key",
+    414: "malformed_request",
     429: "rate_limit_exceeded",
     500: "internal_error",
     503: "unavailable",
