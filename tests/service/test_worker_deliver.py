@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,15 +13,17 @@ from gateway.db.tables import attempts, deliveries, receivers
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job
 from gateway.jobs.ports import AttemptResult
-from gateway.webhooks.outcomes import Gone, Outcome, Retry
+from gateway.settings import Settings
+from gateway.webhooks.outcomes import Delivered, Gone, Outcome, Retry
 from tests.worker_remotes import EVENTS, HOOK, Sent, film
-from tests.worker_world import Worker
+from tests.worker_world import LIMITS, Worker
 
 
 def no(retry_after_s: float | None = None) -> Retry:
     return Retry(result=AttemptResult(status=500, latency_ms=3, answer="no", error=""), retry_after_s=retry_after_s)
 
 
+YES = Delivered(result=AttemptResult(status=200, latency_ms=3, answer="ok", error=""))
 GONE = Gone(result=AttemptResult(status=410, latency_ms=3, answer="gone", error=""))
 
 
@@ -77,6 +80,18 @@ def test_an_attempt_that_failed_is_made_again_by_the_schedule_until_it_is_exhaus
     assert [sent.attempt for sent in worker.receiver.sent] == [1, 2, 3, 4]
     assert len({sent.webhook_id for sent in worker.receiver.sent}) == 1
     assert [made.outcome for made in worker.world.rows(attempts)] == ["failed"] * 4
+
+
+def test_a_receiver_that_was_broken_for_two_days_gets_its_callback_with_the_same_id(
+    make_worker: Callable[..., Worker],
+) -> None:
+    worker = make_worker(limits=replace(LIMITS, webhook_schedule_s=Settings().webhook_schedule_s))
+    job = completed(worker)
+    while worker.time() - job.created_at < 2 * 86400:
+        attempt(worker, no())
+    told = attempt(worker, YES)
+    assert (told.status, len({sent.webhook_id for sent in worker.receiver.sent})) == ("delivered", 1)
+    assert [made.outcome for made in worker.world.rows(attempts)] == ["failed"] * (told.attempts - 1) + ["delivered"]
 
 
 @pytest.mark.parametrize(("jitter", "wait_s"), [(-1.0, 4.0), (1.0, 6.0)])
