@@ -23,7 +23,7 @@ demo: $(VENV)/.demo ## the whole product on this machine, nothing configured
 install: $(VENV)/.dev ## everything that developing and testing need, into .venv
 
 test: $(VENV)/.dev ## the whole suite
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --quiet
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --maxfail 20 --quiet
 
 check: $(VENV)/.dev ## style, formatting, types, import directions
 	@$(BIN)/ruff check --quiet .

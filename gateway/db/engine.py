@@ -79,9 +79,9 @@ class Database:
         if self.sqlite:  # serves one machine, and has no clock but this one
             return time.time()
         if connection is not None:
-            return float(connection.scalar(_POSTGRES_NOW))
+            return _postgres_now(connection)
         with self.read() as opened:
-            return self.now(opened)
+            return _postgres_now(opened)
 
     def close(self) -> None:
         """Close every connection."""
@@ -89,6 +89,10 @@ class Database:
 
 
 _POSTGRES_NOW = sa.text("SELECT extract(epoch FROM clock_timestamp())::double precision")
+
+
+def _postgres_now(connection: Connection) -> float:
+    return float(connection.scalar(_POSTGRES_NOW))
 
 
 def insert(connection: Connection, table: sa.Table) -> postgresql.Insert | sqlite.Insert:

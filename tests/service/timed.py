@@ -39,8 +39,7 @@ class TimedDatabase(Database):
     time: Time
 
     def now(self, connection: Connection | None = None) -> float:
-        # Without a connection the parent opens one and asks this method again.
-        return super().now() if connection is None else super().now(connection) + self.time.ahead_s
+        return super().now(connection) + self.time.ahead_s
 
 
 @dataclass(frozen=True)
