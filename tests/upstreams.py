@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 from gateway.clock import monotonic
 from gateway.outbound.allow_list import AllowList
@@ -54,6 +55,17 @@ class Bench:
     calls: Outbound
     foreign: Outbound
 
+    @property
+    def key_header(self) -> tuple[str, str]:
+        """The header that carries the key, in lower case, and what stands in it."""
+        ((name, value),) = self.dialect.auth.headers(SECRET).items()
+        return name.lower(), value
+
+    def target(self, path: str) -> str:
+        """The request target of a path of this dialect."""
+        query = urlencode(self.dialect.query)
+        return f"{path}{'&' if '?' in path else '?'}{query}" if query else path
+
     def at(
         self,
         server: RawServer | None = None,
@@ -81,10 +93,10 @@ class Bench:
 def a_request(
     bench: Bench, *, image: port.Image | None = None, extra: Mapping[str, object] | None = None
 ) -> port.VideoRequest:
-    model, facts = next(iter(bench.dialect.facts.models.items()))
-    return port.VideoRequest(
-        model=model, prompt="a cät", size=facts.sizes[0], seconds=facts.seconds[0], image=image, extra=extra or {}
-    )
+    served = bench.dialect.facts.models or {"Wan-AI/Wan2.2": port.ModelFacts(sizes=(), seconds=())}
+    model, facts = next(iter(served.items()))
+    size, seconds = next(iter(facts.sizes), "720x1280"), next(iter(facts.seconds), 4)
+    return port.VideoRequest(model=model, prompt="a cät", size=size, seconds=seconds, image=image, extra=extra or {})
 
 
 def submit(upstream: HttpUpstream, request: port.VideoRequest) -> port.SubmitOutcome:

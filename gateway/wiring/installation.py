@@ -97,6 +97,9 @@ class Installation:
         """What may be asked for."""
         facts = self.dialect.facts
         pairs = self.settings.upstream_models or tuple((name, name) for name in facts.models)
+        if not pairs:
+            message = f"the dialect {facts.name} lists no models; name those that the upstream serves"
+            raise SettingsError([f"GATEWAY_UPSTREAM_MODELS: {message}"])
         return Catalogue(models={client: (self._offer(upstream),) for client, upstream in pairs})
 
     def _offer(self, upstream_model: str) -> Offer:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.demo.simulator.dialects.apiyi import Apiyi
+from gateway.demo.simulator.dialects.azure import Azure
+from gateway.demo.simulator.dialects.litellm import LiteLLM
 from gateway.demo.simulator.dialects.openai import OpenAI
+from gateway.demo.simulator.dialects.sglang import SGLang
 from gateway.demo.simulator.dialects.vllm_omni import VllmOmni
 
-DIALECTS: Mapping[str, type[OpenAI]] = {dialect.name: dialect for dialect in (OpenAI, Apiyi, VllmOmni)}
+DIALECTS: Mapping[str, type[OpenAI]] = {
+    dialect.name: dialect for dialect in (OpenAI, Apiyi, Azure, VllmOmni, SGLang, LiteLLM)
+}
 
 
 def dialect_named(name: str) -> OpenAI:
