@@ -181,6 +181,14 @@ class DeliveryListSchema(PageSchema):
     data = fields.List(fields.Nested(DeliverySchema), required=True)
 
 
+class RedeliveredSchema(AnswerSchema):
+    """What is sent again."""
+
+    object = _word("Always `delivery.redelivered`.", "delivery.redelivered")
+    count = _of(fields.Integer, "How many deliveries are made again.")
+    has_more = _of(fields.Boolean, "Whether more failed than are made again at one request: post it once more.")
+
+
 class ModelSchema(AnswerSchema):
     """A model that this gateway routes."""
 

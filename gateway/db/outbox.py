@@ -11,9 +11,8 @@ from sqlalchemy.engine import Connection, RowMapping
 from gateway.db.breakers import is_closed, receiver_answered, receiver_failed, same_receiver
 from gateway.db.conditions import is_pending
 from gateway.db.engine import Database
-from gateway.db.queries import delivery_records
+from gateway.db.redelivery import redeliver, redeliver_failed
 from gateway.db.tables import attempts, deliveries, jobs, receivers
-from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord
 from gateway.webhooks.schedule import OPENS_AFTER
 
@@ -100,38 +99,11 @@ class SqlOutbox:
 
     def redeliver(self, delivery_id: str, *, client: str, now: float) -> DeliveryRecord:
         """Make a delivery due at once, with its schedule from the start. Raises NotFound, or Conflict."""
-        with self._database.write() as connection:
-            # The job's row is locked as deleting it does: a deleted video must not get a pending delivery back.
-            found = (
-                sa.select(deliveries.c.id)
-                .join(jobs, jobs.c.id == deliveries.c.job_id)
-                .where(deliveries.c.id == delivery_id, deliveries.c.client == client, jobs.c.deleted_at.is_(None))
-                .with_for_update(of=jobs, key_share=True)
-            )
-            if connection.scalar(found) is None:
-                raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
-            # Behind an open breaker it would wait for up to an hour: whoever asks for it has mended the receiver.
-            # Before the delivery, since whoever finishes an attempt locks the two in that order.
-            mine = sa.select(deliveries.c.receiver).where(deliveries.c.id == delivery_id).scalar_subquery()
-            connection.execute(
-                sa.update(receivers)
-                .where(receivers.c.client == client, receivers.c.receiver == mine, receivers.c.open_until > now)
-                .values(open_until=now)
-            )
-            # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
-            free = sa.or_(
-                deliveries.c.claimed_by.is_(None), deliveries.c.status != "pending", deliveries.c.due_at <= now
-            )
-            again = connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id == delivery_id, free)
-                .values(
-                    status="pending", due_at=now, tries=0, claimed_by=None, claim_token=deliveries.c.claim_token + 1
-                )
-            )
-            if again.rowcount != 1:
-                raise Conflict("An attempt at this delivery is under way.", code="delivery_in_progress")
-            return delivery_records(connection, deliveries.c.id == delivery_id)[0]
+        return redeliver(self._database, delivery_id, client=client, now=now)
+
+    def redeliver_failed(self, client: str, *, since: float, now: float) -> tuple[int, bool]:
+        """Make all of a client's due that failed and were written since; how many, and whether more are left."""
+        return redeliver_failed(self._database, client, since=since, now=now)
 
 
 class _Share(NamedTuple):

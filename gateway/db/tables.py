@@ -218,6 +218,7 @@ deliveries = sa.Table(
     _one_of("status", ("pending", "delivered", "exhausted", "disabled")),
     sa.CheckConstraint("(due_at IS NOT NULL) = (status = 'pending')", name="due_when_pending"),
     sa.Index("ix_deliveries_job", "job_id"),
+    sa.Index("ix_deliveries_listed", "client", "created_at", "id"),
 )
 for _index, _columns, _where in (
     # Covering, so that the receivers with something due are found in the index alone.

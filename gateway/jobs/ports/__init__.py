@@ -30,6 +30,7 @@ from gateway.jobs.ports.delivering import (
 )
 from gateway.jobs.ports.reading import (
     Attempt,
+    DeliveryFilter,
     DeliveryRecord,
     Event,
     KeyState,
@@ -52,6 +53,7 @@ __all__ = [
     "Claims",
     "Clients",
     "Delivery",
+    "DeliveryFilter",
     "DeliveryRecord",
     "Event",
     "Inbox",

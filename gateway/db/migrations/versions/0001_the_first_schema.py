@@ -231,6 +231,7 @@ def upgrade() -> None:
         **_where("status = 'pending'"),
     )
     op.create_index("ix_deliveries_job", "deliveries", ["job_id"], unique=False)
+    op.create_index("ix_deliveries_listed", "deliveries", ["client", "created_at", "id"], unique=False)
     op.create_index(
         "ix_deliveries_receiver",
         "deliveries",
