@@ -7,8 +7,9 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from gateway.api.loading import errors
-from gateway.api.schemas import PAGE_MAX, StrictSchema, doc, text
-from gateway.jobs.ports import DeliveryFilter
+from gateway.api.schemas import PAGE_MAX, URL_MAX, StrictSchema, check_distinct, check_url, doc, text
+from gateway.jobs.ports import DeliveryFilter, EndpointChange
+from gateway.webhooks.events import TYPES
 
 DELIVERY_STATUSES = ("pending", "delivered", "exhausted", "disabled")
 
@@ -61,3 +62,80 @@ class RedeliverySchema(StrictSchema):
     """The fields of `POST /v1/deliveries/redeliver`."""
 
     since = _since("Those written at this time or later.", required=True)
+
+
+def _name(**options: Any) -> fields.String:
+    return text(200, "a name of 1 to 200 characters", metadata=doc("A name for people to read."), **options)
+
+
+def _url(**options: Any) -> fields.String:
+    return fields.String(
+        validate=check_url,
+        error_messages=errors("an absolute http:// or https:// URL"),
+        metadata=doc(
+            "Where its callbacks go: a public address.", examples=["https://example.com/hook"], format="uri",
+            maxLength=URL_MAX,
+        ),
+        **options,
+    )  # fmt: skip
+
+
+def _type(**options: Any) -> fields.String:
+    return fields.String(
+        validate=validate.OneOf(TYPES, error="expected events among: {choices}."),
+        error_messages=errors(f"events among: {', '.join(TYPES)}"),
+        **options,
+    )
+
+
+def _types(**options: Any) -> fields.List[Any]:
+    return fields.List(
+        _type(),
+        validate=[validate.Length(min=1, error="expected at least one event."), check_distinct],
+        error_messages=errors(f"a list of events among: {', '.join(TYPES)}"),
+        metadata=doc("Which events of all videos are told."),
+        **options,
+    )
+
+
+def _flag(description: str, **options: Any) -> fields.Boolean:
+    return fields.Boolean(
+        truthy={True, "true"}, falsy={False, "false"}, error_messages=errors("true or false"),
+        metadata=doc(description), **options,
+    )  # fmt: skip
+
+
+class NewEndpointSchema(StrictSchema):
+    """The fields of `POST /v1/webhook_endpoints`."""
+
+    name = _name(required=True)
+    url = _url(required=True)
+    event_types = _types(required=True)
+
+
+class EndpointChangeSchema(StrictSchema):
+    """The fields of `POST /v1/webhook_endpoints/{id}`; what is left out stays."""
+
+    name = _name()
+    url = _url()
+    event_types = _types()
+    enabled = _flag("`true` turns on again what a 410 turned off.")
+
+    @post_load
+    def _make(self, given: dict[str, Any], **options: object) -> EndpointChange:
+        del options
+        return EndpointChange(**given)
+
+
+class RotationSchema(StrictSchema):
+    """The fields of `POST /v1/webhook_endpoints/{id}/rotate_secret`."""
+
+    keep_old_secret_active_for_24_hours = _flag(
+        "`false`: only the new secret signs from now on. Left out: both sign for 24 hours.", load_default=True
+    )
+
+
+class EndpointTestSchema(StrictSchema):
+    """The fields of `POST /v1/webhook_endpoints/{id}/test`."""
+
+    event_type = _type(metadata=doc("The event to make up. Left out: the first that the endpoint subscribes to."))

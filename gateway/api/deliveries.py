@@ -55,6 +55,7 @@ def _shown(record: DeliveryRecord) -> Mapping[str, object]:
         "event_id": record.event_id,
         "type": record.type,
         "video_id": record.video_id,
+        "webhook_endpoint_id": record.endpoint_id,
         "url": record.url,
         "status": record.status,
         "created_at": int(record.created_at),
@@ -106,6 +107,6 @@ OPERATIONS = (
             status=202, description="It will be made.", schema=answers.DeliverySchema,
             example={**answers.DELIVERY, "status": "pending", "next_attempt_at": 1796000200},
         )],
-        errors={404: "not_found", 409: "delivery_in_progress"},
+        errors={404: "not_found", 409: "endpoint_disabled"},
     ),
 )  # fmt: skip

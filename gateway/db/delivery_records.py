@@ -32,6 +32,7 @@ def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> S
             event_id=row["event_id"],
             type=row["type"],
             video_id=row["job_id"],
+            endpoint_id=row["endpoint_id"],
             url=row["url"],
             status=row["status"],
             created_at=row["created_at"],

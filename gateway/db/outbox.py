@@ -10,9 +10,11 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from gateway.db.breakers import is_closed, receiver_answered, receiver_failed, same_receiver
 from gateway.db.conditions import is_pending
+from gateway.db.endpoints import turn_off
 from gateway.db.engine import Database
 from gateway.db.redelivery import redeliver, redeliver_failed
 from gateway.db.tables import attempts, deliveries, jobs, receivers
+from gateway.db.telling import goes_somewhere
 from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord
 from gateway.webhooks.schedule import OPENS_AFTER
 
@@ -53,9 +55,13 @@ class SqlOutbox:
         """Write the attempt before it is made; False where the claim is lost or the delivery was given up."""
         with self._database.write() as connection:
             held = connection.execute(
-                sa.update(deliveries).where(*_held(delivery)).values(attempts=deliveries.c.attempts + 1)
+                sa.update(deliveries)
+                .where(*_held(delivery), goes_somewhere())
+                .values(attempts=deliveries.c.attempts + 1)
             )
             if held.rowcount != 1:
+                # Still held, so its endpoint was turned off in the very moment in which this was written or claimed.
+                _settle(connection, delivery, status="disabled", due_at=None)
                 return False
             # An attempt that was begun and never ended is one during which the process died.
             connection.execute(
@@ -86,10 +92,15 @@ class SqlOutbox:
                 _settle(connection, delivery, status="pending", due_at=due_at, tries=delivery.tries + 1)
 
     def disabled(self, delivery: Delivery, result: AttemptResult, *, now: float) -> None:
-        """The receiver said 410: no more attempts. That was an answer, so the receiver itself is well."""
+        """The receiver said 410: no more attempts, and its endpoint is turned off.
+
+        That was an answer, so the receiver itself is well.
+        """
         with self._database.write() as connection:
             _finish_attempt(connection, delivery, result, "disabled", now)
             receiver_answered(connection, delivery, now)
+            if delivery.endpoint_id is not None:
+                turn_off(connection, delivery.endpoint_id, now)
             _settle(connection, delivery, status="disabled", due_at=None)
 
     def receiver_failures(self, delivery: Delivery) -> int:
@@ -219,7 +230,7 @@ def _settle(connection: Connection, delivery: Delivery, **values: object) -> Non
 
 def _delivery_of(row: RowMapping, stored_key: str | None) -> Delivery:
     names = (
-        "id", "event_id", "type", "client", "job_id", "url", "receiver", "created_at", "facts", "attempts", "tries",
-        "claim_token",
+        "id", "event_id", "type", "client", "job_id", "endpoint_id", "url", "receiver", "created_at", "facts",
+        "attempts", "tries", "claim_token",
     )  # fmt: skip
     return Delivery(**{name: row[name] for name in names}, stored_key=stored_key)

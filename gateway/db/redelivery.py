@@ -11,6 +11,7 @@ from sqlalchemy.engine import Connection
 from gateway.db.delivery_records import delivery_records
 from gateway.db.engine import Database
 from gateway.db.tables import deliveries, jobs, receivers
+from gateway.db.telling import goes_somewhere
 from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import DeliveryRecord
 
@@ -36,6 +37,8 @@ def redeliver(database: Database, delivery_id: str, *, client: str, now: float) 
         receiver = connection.scalar(found)
         if receiver is None:
             raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
+        if not connection.scalar(sa.select(deliveries.c.id).where(deliveries.c.id == delivery_id, goes_somewhere())):
+            raise Conflict("The endpoint it goes to is disabled or was deleted.", code="endpoint_disabled")
         _release(connection, client, [receiver], now)
         # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
         free = sa.or_(deliveries.c.claimed_by.is_(None), deliveries.c.status != "pending", deliveries.c.due_at <= now)
@@ -75,6 +78,7 @@ def _failed(
             here > sa.tuple_(*map(sa.literal, place)),
             deliveries.c.status.in_(_FAILED),
             jobs.c.deleted_at.is_(None),
+            goes_somewhere(),
         )
         .order_by(deliveries.c.created_at, deliveries.c.id)
         .limit(_BATCH)

@@ -28,6 +28,11 @@ from gateway.jobs.ports.delivering import (
     Delivery,
     Outbox,
 )
+from gateway.jobs.ports.endpoints import (
+    Endpoint,
+    EndpointChange,
+    Endpoints,
+)
 from gateway.jobs.ports.reading import (
     Attempt,
     DeliveryFilter,
@@ -55,6 +60,9 @@ __all__ = [
     "Delivery",
     "DeliveryFilter",
     "DeliveryRecord",
+    "Endpoint",
+    "EndpointChange",
+    "Endpoints",
     "Event",
     "Inbox",
     "KeyState",

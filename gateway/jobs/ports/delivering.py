@@ -17,7 +17,10 @@ class Delivery:
     event_id: str
     type: str
     client: str
-    job_id: str
+    job_id: str | None
+    """None: the test of an endpoint."""
+    endpoint_id: str | None
+    """Whose secrets sign; None: the client's."""
     url: str
     receiver: str
     created_at: float

@@ -54,7 +54,10 @@ class DeliveryRecord:
     id: str
     event_id: str
     type: str
-    video_id: str
+    video_id: str | None
+    """None: the test of an endpoint."""
+    endpoint_id: str | None
+    """None: it goes to the video's own callback URL."""
     url: str
     status: str
     created_at: float
