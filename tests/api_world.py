@@ -22,6 +22,7 @@ from gateway.api.app import create_app
 from gateway.api.services import ApiServices
 from gateway.bucket.port import BucketError, Download, Link, ObjectMissing
 from gateway.db.clients import SqlClients
+from gateway.db.endpoints import SqlEndpoints
 from gateway.db.engine import Database
 from gateway.db.inbox import SqlInbox
 from gateway.db.ledger import SqlLedger
@@ -34,6 +35,7 @@ from gateway.jobs import lifecycle
 from gateway.jobs.catalogue import Catalogue, Offer
 from gateway.jobs.intake import Intake
 from gateway.jobs.job import Failure, Job, Status, Stored
+from gateway.webhooks.signing import derive_secret
 
 OFFER = Offer(
     upstream="one",
@@ -212,6 +214,9 @@ def make_world(folder: Path, *, catalogue: Catalogue = CATALOGUE, max_unfinished
         "queries": SqlQueries(database),
         "recorder": SqlRecorder(database),
         "outbox": SqlOutbox(database),
+        "endpoints": SqlEndpoints(database),
+        "endpoint_secret": lambda endpoint, version: derive_secret(b"m" * 32, owner=endpoint, version=version),
+        "target_refusal": target_refusal,
         "rate_limits": turnstile,
         "bucket": bucket,
         "metrics_text": lambda: b"gateway_up 1\n",

@@ -155,6 +155,9 @@ class Worker:
             bucket=self.bucket,
             send=self.receiver,
             secrets_of=lambda client: self.secrets.get(client, ["whsec_x"]),
+            endpoint_secrets_of=lambda endpoint: [
+                f"{endpoint}:{version}" for version in self.world.endpoints.secret_versions(endpoint, now=self.time())
+            ],
             public_url="https://gateway.test",
             limits=self.limits,
             metrics=self.metrics,

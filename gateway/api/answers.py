@@ -167,7 +167,10 @@ class DeliverySchema(AnswerSchema):
     object = _word("Always `delivery`.", "delivery")
     event_id = _of(fields.String, "The `webhook-id` of every attempt.")
     type = _word("The event that it tells of.", *TYPES)
-    video_id = _of(fields.String, "The video that it tells of.")
+    video_id = _of(fields.String, "The video that it tells of; null: the test of an endpoint.", null=True)
+    webhook_endpoint_id = _of(
+        fields.String, "The endpoint it goes to; null: the video's own `callback_url`.", null=True
+    )
     url = _of(fields.String, "Where it goes.")
     status = _of(fields.String, "`pending`, `delivered`, `exhausted` or `disabled`.")
     created_at = _instant("When it was written.")
@@ -179,6 +182,14 @@ class DeliveryListSchema(PageSchema):
     """The callbacks of a video."""
 
     data = fields.List(fields.Nested(DeliverySchema), required=True)
+
+
+class RedeliveredSchema(AnswerSchema):
+    """What is sent again."""
+
+    object = _word("Always `delivery.redelivered`.", "delivery.redelivered")
+    count = _of(fields.Integer, "How many deliveries are made again.")
+    has_more = _of(fields.Boolean, "Whether more failed than are made again at one request: post it once more.")
 
 
 class ModelSchema(AnswerSchema):
@@ -252,7 +263,8 @@ EVENT: Mapping[str, object] = {
 }  # fmt: skip
 DELIVERY: Mapping[str, object] = {
     "id": "dlv_019ab2d54a7c1", "object": "delivery", "event_id": "evt_019ab2d54a7c0", "type": "video.completed",
-    "video_id": _ID, "url": "https://example.com/hook", "status": "delivered", "created_at": 1796000123,
+    "video_id": _ID, "webhook_endpoint_id": None, "url": "https://example.com/hook",
+    "status": "delivered", "created_at": 1796000123,
     "next_attempt_at": None,
     "attempts": [{
         "number": 1, "started_at": 1796000124.0, "finished_at": 1796000124.09, "outcome": "delivered", "status": 204,

@@ -24,7 +24,7 @@ FORMS: Sequence[str] = ("multipart/form-data", "application/x-www-form-urlencode
 OBJECTS: Sequence[str] = ("metadata", "extra", "input_reference")
 """Fields that are objects: `name[key]` in a form, or JSON text in one field."""
 
-LISTS: Sequence[str] = ("callback_events",)
+LISTS: Sequence[str] = ("callback_events", "event_types")
 """Fields that are lists: `name[]` repeated in a form, or JSON text in one field."""
 
 _BRACKETS = re.compile(r"([^\[\]]+)\[([^\[\]]*)\]")

@@ -7,19 +7,37 @@ from dataclasses import asdict
 
 from flask import Response, jsonify
 
-from gateway.api import answers
+from gateway.api import answers, bodies
 from gateway.api.auth import caller
+from gateway.api.callback_schemas import DeliveryListQuery, RedeliverySchema
+from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
-from gateway.api.paging import listed
+from gateway.api.paging import listed, query
 from gateway.api.services import ApiServices
 from gateway.api.videos import VIDEO_ID
-from gateway.jobs.ports import DeliveryRecord
+from gateway.jobs.ports import DeliveryFilter, DeliveryRecord
 
 
 def index(services: ApiServices, video_id: str) -> Response:
     """List the callbacks of a video with their attempts."""
     job = services.queries.job(video_id, client=caller().client)
     return jsonify(listed([_shown(record) for record in services.queries.deliveries(job.id)]))
+
+
+def all_of_client(services: ApiServices) -> Response:
+    """List the client's callbacks with their attempts."""
+    wanted: DeliveryFilter = load(DeliveryListQuery(), query())
+    records, more = services.queries.client_deliveries(caller().client, wanted)
+    return jsonify(listed([_shown(record) for record in records], has_more=more))
+
+
+def redeliver_failed(services: ApiServices) -> Response:
+    """Make every callback of the client again that failed since a time."""
+    since: float = load(RedeliverySchema(), bodies.read().fields)["since"]
+    count, more = services.outbox.redeliver_failed(caller().client, since=since, now=services.queries.now())
+    answer = jsonify({"object": "delivery.redelivered", "count": count, "has_more": more})
+    answer.status_code = 202
+    return answer
 
 
 def redeliver(services: ApiServices, delivery_id: str) -> Response:
@@ -37,6 +55,7 @@ def _shown(record: DeliveryRecord) -> Mapping[str, object]:
         "event_id": record.event_id,
         "type": record.type,
         "video_id": record.video_id,
+        "webhook_endpoint_id": record.endpoint_id,
         "url": record.url,
         "status": record.status,
         "created_at": int(record.created_at),
@@ -57,6 +76,30 @@ OPERATIONS = (
         errors={404: "not_found"},
     ),
     Operation(
+        method="GET", path="/v1/deliveries", name="list_deliveries", view=all_of_client, tag="Callbacks",
+        summary="List callbacks", description="The client's own, newest first unless asked otherwise.",
+        query=DeliveryListQuery,
+        successes=[Success(
+            status=200, description="A page.", schema=answers.DeliveryListSchema,
+            example=answers.page(answers.DELIVERY),
+        )],
+        errors={400: "invalid_value", 404: "not_found"},
+    ),
+    Operation(
+        method="POST", path="/v1/deliveries/redeliver", name="redeliver_failed", view=redeliver_failed, tag="Callbacks",
+        summary="Make again what failed",
+        description=(
+            "Every callback that is `exhausted` or `disabled` and was written since, with the same `webhook-id` and a "
+            "new schedule."
+        ),
+        body=RedeliverySchema, body_example={"since": 1796000000},
+        successes=[Success(
+            status=202, description="They will be made.", schema=answers.RedeliveredSchema,
+            example={"object": "delivery.redelivered", "count": 12, "has_more": False},
+        )],
+        errors={400: "invalid_value", 413: "body_too_large", 415: "unsupported_content_type"},
+    ),
+    Operation(
         method="POST", path="/v1/deliveries/{delivery_id}/redeliver", name="redeliver", view=redeliver, tag="Callbacks",
         summary="Make a callback again", description="At once, with the same `webhook-id` and a new schedule.",
         parameters=[Parameter(name="delivery_id", place="path", description="The id of the delivery.")],
@@ -64,6 +107,6 @@ OPERATIONS = (
             status=202, description="It will be made.", schema=answers.DeliverySchema,
             example={**answers.DELIVERY, "status": "pending", "next_attempt_at": 1796000200},
         )],
-        errors={404: "not_found", 409: "delivery_in_progress"},
+        errors={404: "not_found", 409: "endpoint_disabled"},
     ),
 )  # fmt: skip

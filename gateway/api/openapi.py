@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from flask import Response
 
-from gateway.api import content, deliveries, events, health, models, videos
+from gateway.api import content, deliveries, endpoints, events, health, models, videos
 from gateway.api.description import described
 from gateway.api.operation import Operation, Success
 from gateway.api.services import ApiServices
@@ -55,6 +55,7 @@ OPERATIONS: Sequence[Operation] = (
     *content.OPERATIONS,
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
+    *endpoints.OPERATIONS,
     *models.OPERATIONS,
     *health.OPERATIONS,
     Operation(

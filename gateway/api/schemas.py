@@ -25,14 +25,16 @@ PAGE_MAX = 100
 STATUSES = tuple(dict.fromkeys(SHOWN_AS.values()))
 
 
-def _doc(description: str, **more: object) -> dict[str, object]:
+def doc(description: str, **more: object) -> dict[str, object]:
+    """Return what the document says of a field."""
     return {"description": description, **more}
 
 
 # -- fields ------------------------------------------------------------------------------------------------------------
 
 
-def _text(most: int, expected: str, *, least: int = 1, **options: Any) -> fields.String:
+def text(most: int, expected: str, *, least: int = 1, **options: Any) -> fields.String:
+    """Return a field of `least` to `most` characters."""
     checks = validate.Length(least, most, error=f"expected {expected}.")
     return fields.String(validate=checks, error_messages=errors(expected), **options)
 
@@ -64,11 +66,12 @@ class ImageUrl(fields.Field[str]):
             raise self.make_error("invalid")
         url: str = value["image_url"]
         if url[:5].lower() != "data:":
-            _check_url(url)
+            check_url(url)
         return url
 
 
-def _check_url(url: str) -> None:
+def check_url(url: str) -> None:
+    """Raise ValidationError for what is no absolute URL of HTTP."""
     wrong = f"expected an absolute http:// or https:// URL of at most {URL_MAX} characters."
     if len(url) > URL_MAX or not re.fullmatch(r"[!-~]+", url, re.ASCII):
         raise ValidationError(wrong)
@@ -96,7 +99,8 @@ def _check_extra(extra: Mapping[str, object]) -> None:
         raise ValidationError("expected at most 16,384 characters.")
 
 
-def _check_distinct(events: list[str]) -> None:
+def check_distinct(events: list[str]) -> None:
+    """Raise ValidationError for an event that stands twice."""
     if len(set(events)) != len(events):
         raise ValidationError("expected each event once.")
 
@@ -118,11 +122,11 @@ def _check_pairs(pairs: Mapping[str, str]) -> None:
 def _metadata(description: str, **options: Any) -> fields.Dict:
     limits = {"maxProperties": METADATA_PAIRS, "propertyNames": {"minLength": 1, "maxLength": METADATA_KEY_MAX}}
     return fields.Dict(
-        keys=_text(METADATA_KEY_MAX, _METADATA),
-        values=_text(METADATA_VALUE_MAX, _METADATA, least=0),
+        keys=text(METADATA_KEY_MAX, _METADATA),
+        values=text(METADATA_VALUE_MAX, _METADATA, least=0),
         validate=_check_pairs,
         error_messages=errors(_METADATA),
-        metadata=_doc(description, **limits),
+        metadata=doc(description, **limits),
         **options,
     )
 
@@ -159,34 +163,32 @@ class NewVideoSchema(StrictSchema):
         required=True,
         validate=[validate.Length(1, PROMPT_MAX, error=f"expected 1 to {PROMPT_MAX:,} characters."), _check_prompt],
         error_messages=errors(f"text of 1 to {PROMPT_MAX:,} characters"),
-        metadata=_doc("What the video shows.", examples=["A paper boat sails across a puddle in the rain"]),
+        metadata=doc("What the video shows.", examples=["A paper boat sails across a puddle in the rain"]),
     )
-    model = _text(
+    model = text(
         200, "the name of a model, see GET /v1/models", allow_none=True,
-        metadata=_doc("Left out: the first configured model.", examples=["sora-2"]),
+        metadata=doc("Left out: the first configured model.", examples=["sora-2"]),
     )  # fmt: skip
     size = fields.String(
         allow_none=True,
         validate=_check_size,
         error_messages=errors(_SIZE),
-        metadata=_doc(
-            "Width x height. Left out: the model's first size.", examples=["1280x720"], pattern=_SIZE_PATTERN
-        ),
+        metadata=doc("Width x height. Left out: the model's first size.", examples=["1280x720"], pattern=_SIZE_PATTERN),
     )
     seconds = Seconds(
-        allow_none=True, metadata=_doc("Length of the video. Left out: the model's least length.", examples=["4"])
+        allow_none=True, metadata=doc("Length of the video. Left out: the model's least length.", examples=["4"])
     )
     input_reference = ImageUrl(
         allow_none=True,
-        metadata=_doc(
+        metadata=doc(
             "The picture the video starts from: PNG, JPEG or WebP, at most 10 MB. In a multipart form, a file part."
         ),
     )
     callback_url = fields.String(
         allow_none=True,
-        validate=_check_url,
+        validate=check_url,
         error_messages=errors("an absolute http:// or https:// URL"),
-        metadata=_doc(
+        metadata=doc(
             "Where the signed callback goes: a public address.",
             examples=["https://example.com/hook"], format="uri", maxLength=URL_MAX,
         ),
@@ -197,17 +199,17 @@ class NewVideoSchema(StrictSchema):
             error_messages=errors("a list of event names"),
         ),
         allow_none=True,
-        validate=[validate.Length(min=1, error="expected at least one event."), _check_distinct],
+        validate=[validate.Length(min=1, error="expected at least one event."), check_distinct],
         error_messages=errors(f"a list of events among: {', '.join(TYPES)}"),
-        metadata=_doc(f"Which events are called back. Left out: {', '.join(DEFAULT_TYPES)}."),
+        metadata=doc(f"Which events are called back. Left out: {', '.join(DEFAULT_TYPES)}."),
     )
     metadata = _metadata("Up to 16 text pairs of yours, echoed everywhere.", allow_none=True)
     extra = fields.Dict(
-        keys=_text(64, "names of up to 64 characters"),
+        keys=text(64, "names of up to 64 characters"),
         allow_none=True,
         validate=_check_extra,
         error_messages=errors("an object of parameters"),
-        metadata=_doc(
+        metadata=doc(
             "Parameters that only some upstreams know; GET /v1/models names them.",
             examples=[{"seed": 7}], additionalProperties=True,
         ),
@@ -234,19 +236,19 @@ class VideoListQuery(StrictSchema):
         load_default=20,
         validate=validate.Range(0, PAGE_MAX, error=f"expected a number from 0 to {PAGE_MAX}."),
         error_messages={**errors(f"a number from 0 to {PAGE_MAX}"), "too_large": f"expected 0 to {PAGE_MAX}."},
-        metadata=_doc("How many videos a page has at most."),
+        metadata=doc("How many videos a page has at most."),
     )
-    after = _text(100, "the id of a video", metadata=_doc("The `last_id` of the page before."))
+    after = text(100, "the id of a video", metadata=doc("The `last_id` of the page before."))
     order = fields.String(
         load_default="desc",
         validate=validate.OneOf(["asc", "desc"], error="expected one of: {choices}."),
-        metadata=_doc("By time of creation: `desc` is newest first."),
+        metadata=doc("By time of creation: `desc` is newest first."),
     )
     status = fields.String(
         validate=validate.OneOf(STATUSES, error="expected one of: {choices}."),
-        metadata=_doc("Only videos in this status."),
+        metadata=doc("Only videos in this status."),
     )
-    model = _text(200, "the name of a model", metadata=_doc("Only videos of this model."))
+    model = text(200, "the name of a model", metadata=doc("Only videos of this model."))
     metadata = _metadata("Only videos with these pairs: `metadata[order]=4711`.")
 
     @post_load

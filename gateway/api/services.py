@@ -12,7 +12,7 @@ from gateway.bucket.port import Bucket
 from gateway.clock import Clock, monotonic, wall
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.intake import Intake
-from gateway.jobs.ports import Clients, Outbox, Queries, RateLimits, Recorder
+from gateway.jobs.ports import Clients, Endpoints, Outbox, Queries, RateLimits, Recorder
 
 
 def unobserved(method: str, route: str, status: int, seconds: float) -> None:
@@ -38,6 +38,11 @@ class ApiServices:
     queries: Queries
     recorder: Recorder
     outbox: Outbox
+    endpoints: Endpoints
+    endpoint_secret: Callable[[str, int], str]
+    """Return an endpoint's secret of a version."""
+    target_refusal: Callable[[str], str | None]
+    """Return why nothing may be sent to a URL, or None."""
     rate_limits: RateLimits
     bucket: Bucket
     metrics_text: Callable[[], bytes]

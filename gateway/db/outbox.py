@@ -10,10 +10,11 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from gateway.db.breakers import is_closed, receiver_answered, receiver_failed, same_receiver
 from gateway.db.conditions import is_pending
+from gateway.db.endpoints import turn_off
 from gateway.db.engine import Database
-from gateway.db.queries import delivery_records
+from gateway.db.redelivery import redeliver, redeliver_failed
 from gateway.db.tables import attempts, deliveries, jobs, receivers
-from gateway.jobs.errors import Conflict, NotFound
+from gateway.db.telling import goes_somewhere
 from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord
 from gateway.webhooks.schedule import OPENS_AFTER
 
@@ -54,9 +55,13 @@ class SqlOutbox:
         """Write the attempt before it is made; False where the claim is lost or the delivery was given up."""
         with self._database.write() as connection:
             held = connection.execute(
-                sa.update(deliveries).where(*_held(delivery)).values(attempts=deliveries.c.attempts + 1)
+                sa.update(deliveries)
+                .where(*_held(delivery), goes_somewhere())
+                .values(attempts=deliveries.c.attempts + 1)
             )
             if held.rowcount != 1:
+                # Still held, so its endpoint was turned off in the very moment in which this was written or claimed.
+                _settle(connection, delivery, status="disabled", due_at=None)
                 return False
             # An attempt that was begun and never ended is one during which the process died.
             connection.execute(
@@ -87,10 +92,15 @@ class SqlOutbox:
                 _settle(connection, delivery, status="pending", due_at=due_at, tries=delivery.tries + 1)
 
     def disabled(self, delivery: Delivery, result: AttemptResult, *, now: float) -> None:
-        """The receiver said 410: no more attempts. That was an answer, so the receiver itself is well."""
+        """The receiver said 410: no more attempts, and its endpoint is turned off.
+
+        That was an answer, so the receiver itself is well.
+        """
         with self._database.write() as connection:
             _finish_attempt(connection, delivery, result, "disabled", now)
             receiver_answered(connection, delivery, now)
+            if delivery.endpoint_id is not None:
+                turn_off(connection, delivery.endpoint_id, now)
             _settle(connection, delivery, status="disabled", due_at=None)
 
     def receiver_failures(self, delivery: Delivery) -> int:
@@ -100,38 +110,11 @@ class SqlOutbox:
 
     def redeliver(self, delivery_id: str, *, client: str, now: float) -> DeliveryRecord:
         """Make a delivery due at once, with its schedule from the start. Raises NotFound, or Conflict."""
-        with self._database.write() as connection:
-            # The job's row is locked as deleting it does: a deleted video must not get a pending delivery back.
-            found = (
-                sa.select(deliveries.c.id)
-                .join(jobs, jobs.c.id == deliveries.c.job_id)
-                .where(deliveries.c.id == delivery_id, deliveries.c.client == client, jobs.c.deleted_at.is_(None))
-                .with_for_update(of=jobs, key_share=True)
-            )
-            if connection.scalar(found) is None:
-                raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
-            # Behind an open breaker it would wait for up to an hour: whoever asks for it has mended the receiver.
-            # Before the delivery, since whoever finishes an attempt locks the two in that order.
-            mine = sa.select(deliveries.c.receiver).where(deliveries.c.id == delivery_id).scalar_subquery()
-            connection.execute(
-                sa.update(receivers)
-                .where(receivers.c.client == client, receivers.c.receiver == mine, receivers.c.open_until > now)
-                .values(open_until=now)
-            )
-            # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
-            free = sa.or_(
-                deliveries.c.claimed_by.is_(None), deliveries.c.status != "pending", deliveries.c.due_at <= now
-            )
-            again = connection.execute(
-                sa.update(deliveries)
-                .where(deliveries.c.id == delivery_id, free)
-                .values(
-                    status="pending", due_at=now, tries=0, claimed_by=None, claim_token=deliveries.c.claim_token + 1
-                )
-            )
-            if again.rowcount != 1:
-                raise Conflict("An attempt at this delivery is under way.", code="delivery_in_progress")
-            return delivery_records(connection, deliveries.c.id == delivery_id)[0]
+        return redeliver(self._database, delivery_id, client=client, now=now)
+
+    def redeliver_failed(self, client: str, *, since: float, now: float) -> tuple[int, bool]:
+        """Make all of a client's due that failed and were written since; how many, and whether more are left."""
+        return redeliver_failed(self._database, client, since=since, now=now)
 
 
 class _Share(NamedTuple):
@@ -247,7 +230,7 @@ def _settle(connection: Connection, delivery: Delivery, **values: object) -> Non
 
 def _delivery_of(row: RowMapping, stored_key: str | None) -> Delivery:
     names = (
-        "id", "event_id", "type", "client", "job_id", "url", "receiver", "created_at", "facts", "attempts", "tries",
-        "claim_token",
+        "id", "event_id", "type", "client", "job_id", "endpoint_id", "url", "receiver", "created_at", "facts",
+        "attempts", "tries", "claim_token",
     )  # fmt: skip
     return Delivery(**{name: row[name] for name in names}, stored_key=stored_key)

@@ -12,13 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from gateway.db.conditions import is_pending, is_status, is_unfinished
+from gateway.db.delivery_records import ATTEMPT, delivery_page, delivery_records
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
 from gateway.db.tables import attempts, deliveries, history, jobs, submissions, upstream_keys, workers
 from gateway.jobs.errors import NotFound
 from gateway.jobs.job import SHOWN_AS, UNFINISHED, Job, Status
-from gateway.jobs.ports import Attempt, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
+from gateway.jobs.ports import DeliveryFilter, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
 
 _DURATIONS_NEEDED = 5
 _DURATIONS_LOOKED_AT = 20
@@ -70,6 +71,11 @@ class SqlQueries:
         """Return a job's deliveries, oldest first."""
         with self._database.read() as connection:
             return delivery_records(connection, deliveries.c.job_id == job_id)
+
+    def client_deliveries(self, client: str, wanted: DeliveryFilter) -> tuple[Sequence[DeliveryRecord], bool]:
+        """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
+        with self._database.read() as connection:
+            return delivery_page(connection, client, wanted)
 
     def queue_position(self, job: Job) -> int:
         """Return 1 for the queued job of its model that was accepted first."""
@@ -190,44 +196,10 @@ def _has(key: str, value: str, *, sqlite: bool) -> sa.ColumnElement[bool]:
     return sa.exists().select_from(pair).where(pair.c.key == key, pair.c.value == value)
 
 
-def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> Sequence[DeliveryRecord]:
-    """Return the deliveries that a condition picks, oldest first, each with its attempts."""
-    rows = (
-        connection.execute(sa.select(deliveries).where(which).order_by(deliveries.c.created_at, deliveries.c.id))
-        .mappings()
-        .all()
-    )
-    tries: dict[str, list[Attempt]] = {row["id"]: [] for row in rows}
-    made = sa.select(attempts).where(attempts.c.delivery_id.in_(list(tries))).order_by(attempts.c.number)
-    for row in connection.execute(made).mappings():
-        tries[row["delivery_id"]].append(_attempt_of(row))
-    return [
-        DeliveryRecord(
-            id=row["id"],
-            event_id=row["event_id"],
-            type=row["type"],
-            video_id=row["job_id"],
-            url=row["url"],
-            status=row["status"],
-            created_at=row["created_at"],
-            due_at=row["due_at"],
-            attempts=tries[row["id"]],
-        )
-        for row in rows
-    ]
-
-
-_ATTEMPT = ("number", "started_at", "finished_at", "outcome", "status", "latency_ms", "answer", "error")
-
-
 def _in_order(changes: Sequence[Event]) -> list[Event]:
     """Return the changes with times that never fall, also where the database's clock was set back between two."""
     latest = itertools.accumulate((change.at for change in changes), max)
     return [replace(change, at=at) for change, at in zip(changes, latest, strict=True)]
-
-
-def _attempt_of(row: RowMapping) -> Attempt:
-    return Attempt(**{name: row[name] for name in _ATTEMPT})
 
 
 def _event_of(row: RowMapping) -> Event:
@@ -236,7 +208,7 @@ def _event_of(row: RowMapping) -> Event:
 
 
 def _attempt_event(row: RowMapping) -> Event:
-    told = {name: row[name] for name in _ATTEMPT if name not in {"started_at", "outcome", "finished_at"}}
+    told = {name: row[name] for name in ATTEMPT if name not in {"started_at", "outcome", "finished_at"}}
     detail = {"type": row["type"], "delivery": row["delivery_id"], "outcome": row["outcome"], **told}
     return Event(
         at=row["finished_at"] or row["started_at"], event="callback", status_before=None, status=None, detail=detail

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,20 +10,21 @@ from sqlalchemy.engine import Connection
 from gateway.db.conditions import is_pending
 from gateway.db.engine import Database
 from gateway.db.rows import changes_of, job_of
-from gateway.db.tables import deliveries, history, jobs, objects, receivers, submissions
+from gateway.db.tables import deliveries, history, jobs, objects, submissions
+from gateway.db.telling import tell
 from gateway.jobs.errors import Conflict, NotFound, StaleJob
-from gateway.jobs.job import Job, Status, new_id
+from gateway.jobs.job import Job, Status
 from gateway.jobs.lifecycle import Transition, cancel
-from gateway.webhooks import events
-from gateway.webhooks.targets import receiver_of
 
 # Built once: putting a statement together anew costs more than SQLite's answer to it.
 _COMPARE_AND_SET = sa.update(jobs).where(jobs.c.id == sa.bindparam("of"), jobs.c.version == sa.bindparam("read"))
 _NEW_HISTORY = sa.insert(history)
 
 
-def write_transition(connection: Connection, transition: Transition) -> Job:
+def write_transition(connection: Connection, transition: Transition, *, told: bool = True) -> Job:
     """Write a transition inside a transaction that does more; `SqlRecorder.record` is the usual way.
+
+    Not `told`: nobody is called back.
 
     Raises StaleJob, and then nothing of the transaction may be kept.
     """
@@ -38,7 +38,8 @@ def write_transition(connection: Connection, transition: Transition) -> Job:
         raise StaleJob(before.id)
     if transition.noted:
         _write_history(connection, transition)
-    _write_delivery(connection, transition)
+    if told:
+        tell(connection, transition)
     _settle_submission(connection, transition)
     _settle_objects(connection, transition)
     return after
@@ -54,31 +55,6 @@ def _write_history(connection: Connection, transition: Transition) -> None:
         "detail": dict(transition.detail),
     }
     connection.execute(_NEW_HISTORY, row)
-
-
-def _write_delivery(connection: Connection, transition: Transition) -> None:
-    job, type_ = transition.after, events.type_of(transition)
-    if job.callback_url is None or type_ not in job.callback_events or job.deleted_at is not None:
-        return
-    receiver = str(receiver_of(job.callback_url))
-    held_until = connection.scalar(
-        sa.select(receivers.c.open_until).where(receivers.c.client == job.client, receivers.c.receiver == receiver)
-    )
-    connection.execute(
-        sa.insert(deliveries).values(
-            id=new_id("del", transition.at),
-            event_id=new_id("evt", transition.at),
-            client=job.client,
-            job_id=job.id,
-            type=type_,
-            url=job.callback_url,
-            receiver=receiver,
-            facts=events.facts(transition),
-            status="pending",
-            created_at=transition.at,
-            due_at=max(transition.at, held_until or 0.0),
-        )
-    )
 
 
 def _settle_submission(connection: Connection, transition: Transition) -> None:
@@ -144,8 +120,7 @@ class SqlRecorder:
         with self._database.write() as connection:
             job = _owned(connection, job_id, client)
             if not job.final:
-                silent = replace(job, callback_url=None)
-                job = replace(write_transition(connection, cancel(silent, at=now)), callback_url=job.callback_url)
+                job = write_transition(connection, cancel(job, at=now), told=False)
             _erase(connection, job, now)
 
 

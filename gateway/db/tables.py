@@ -197,13 +197,41 @@ upstream_keys = sa.Table(
     sa.Column("last_answer_at", Instant),
 )
 
+endpoints = sa.Table(
+    "endpoints",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("client", sa.Text, sa.ForeignKey("clients.name"), nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("event_types", Json, nullable=False),
+    sa.Column("secret_version", sa.Integer, nullable=False, server_default="1"),
+    # Until when the secret before this one signs beside it.
+    sa.Column("previous_until", Instant),
+    sa.Column("created_at", Instant, nullable=False),
+    sa.Column("updated_at", Instant, nullable=False),
+    sa.Column("disabled_at", Instant),
+    # Kept, since its deliveries name it.
+    sa.Column("deleted_at", Instant),
+)
+sa.Index(
+    "ix_endpoints_listed",
+    endpoints.c.client,
+    endpoints.c.created_at,
+    endpoints.c.id,
+    sqlite_where=sa.text("deleted_at IS NULL"),
+    postgresql_where=sa.text("deleted_at IS NULL"),
+)
+
 deliveries = sa.Table(
     "deliveries",
     metadata,
     sa.Column("id", sa.Text, primary_key=True),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("client", sa.Text, sa.ForeignKey("clients.name"), nullable=False),
-    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), nullable=False),
+    # None for the test of an endpoint, which tells of no video.
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id")),
+    sa.Column("endpoint_id", sa.Text, sa.ForeignKey("endpoints.id")),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("url", sa.Text, nullable=False),
     sa.Column("receiver", sa.Text, nullable=False),
@@ -217,12 +245,15 @@ deliveries = sa.Table(
     sa.Column("claimed_by", sa.Text),
     _one_of("status", ("pending", "delivered", "exhausted", "disabled")),
     sa.CheckConstraint("(due_at IS NOT NULL) = (status = 'pending')", name="due_when_pending"),
+    sa.CheckConstraint("job_id IS NOT NULL OR endpoint_id IS NOT NULL", name="of_a_job_or_an_endpoint"),
     sa.Index("ix_deliveries_job", "job_id"),
+    sa.Index("ix_deliveries_listed", "client", "created_at", "id"),
 )
 for _index, _columns, _where in (
     # Covering, so that the receivers with something due are found in the index alone.
     ("ix_deliveries_due", (deliveries.c.due_at, deliveries.c.client, deliveries.c.receiver), "status = 'pending'"),
     ("ix_deliveries_receiver", (deliveries.c.client, deliveries.c.receiver, deliveries.c.due_at), "status = 'pending'"),
+    ("ix_deliveries_endpoint", (deliveries.c.endpoint_id,), "status = 'pending' AND endpoint_id IS NOT NULL"),
     ("ix_deliveries_claimed", (deliveries.c.claimed_by,), "claimed_by IS NOT NULL"),
 ):
     sa.Index(_index, *_columns, sqlite_where=sa.text(_where), postgresql_where=sa.text(_where))

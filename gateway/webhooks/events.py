@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from gateway.jobs.job import Status
+from gateway.jobs.job import Failure, Job, Status, Stored
 from gateway.jobs.lifecycle import Transition
 from gateway.jobs.view import video
 
@@ -30,6 +30,22 @@ def type_of(transition: Transition) -> str | None:
 def facts(transition: Transition) -> dict[str, object]:
     """Return the video as of the change, without its prompt, so that the body gets through small limits."""
     told = video(transition.after)
+    del told["prompt"]
+    return told
+
+
+def sample(type_: str, *, at: float) -> dict[str, object]:
+    """Return what a made-up event of a type says: a video that there is not, marked as a test."""
+    status = next((status for status, name in _TYPE_OF_STATUS.items() if name == type_), Status.RENDERING)
+    done, failed = status is Status.COMPLETED, status is Status.FAILED
+    job = Job(
+        id="video_test", client="", status=status, version=1, model="sora-2", size="720x1280", seconds=4,
+        created_at=at, due_at=at, prompt=None, metadata={"test": "true"}, progress=100 if done else 50,
+        finished_at=at if status in _TYPE_OF_STATUS else None,
+        stored=Stored(object_key="", size=0, sha256="0" * 64, content_type="video/mp4") if done else None,
+        error=Failure(code="upstream_error", message="This is a test.") if failed else None,
+    )  # fmt: skip
+    told = video(job)
     del told["prompt"]
     return told
 

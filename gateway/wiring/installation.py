@@ -14,6 +14,7 @@ import boto3
 from gateway import __version__, clock
 from gateway.bucket.s3 import S3Bucket
 from gateway.db.clients import SqlClients
+from gateway.db.endpoints import SqlEndpoints
 from gateway.db.engine import Database
 from gateway.jobs.catalogue import Catalogue, Offer
 from gateway.outbound.allow_list import AllowList
@@ -154,6 +155,21 @@ class Installation:
             versions = self.clients.secret_versions(client, now=self.database.now())
             return [derive_secret(master, owner=f"client:{client}", version=version) for version in versions]
         return [secret.reveal() for secret in self.settings.webhook_secrets]
+
+    @cached_property
+    def endpoints(self) -> SqlEndpoints:
+        """Account-wide endpoints."""
+        return SqlEndpoints(self.database)
+
+    def endpoint_secret(self, endpoint_id: str, version: int) -> str:
+        """Return the webhook secret of an endpoint, derived and stored nowhere."""
+        master = master_key(self.settings, self.cwd).reveal().encode()
+        return derive_secret(master, owner=f"endpoint:{endpoint_id}", version=version)
+
+    def endpoint_secrets_of(self, endpoint_id: str) -> Sequence[str]:
+        """Return the webhook secrets that sign for an endpoint now, newest first."""
+        versions = self.endpoints.secret_versions(endpoint_id, now=self.database.now())
+        return [self.endpoint_secret(endpoint_id, version) for version in versions]
 
     def outbound(
         self, pool_size: int, *, reuse: bool = True, guard: Guard | None = None, block_size: int = 65536

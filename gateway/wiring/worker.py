@@ -187,6 +187,7 @@ def _deliver(installation: Installation, limits: Limits, metrics: Metrics, persi
         bucket=installation.bucket,
         send=sender.send,
         secrets_of=installation.secrets_of,
+        endpoint_secrets_of=installation.endpoint_secrets_of,
         public_url=installation.settings.base_url,
         limits=limits,
         metrics=metrics,

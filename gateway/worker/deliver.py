@@ -42,6 +42,8 @@ class DeliverStep:
     send: Send
     secrets_of: Callable[[str], Sequence[str]]
     """Return the webhook secrets that sign for a client now, newest first; none where none is set any more."""
+    endpoint_secrets_of: Callable[[str], Sequence[str]]
+    """Return the secrets that sign for an endpoint now, newest first."""
     public_url: str
     limits: Limits
     metrics: Metrics
@@ -63,7 +65,7 @@ class DeliverStep:
 
     def run(self, delivery: Delivery, moment: Moment) -> None:
         """Make one attempt, and write down what it brought."""
-        secrets = self.secrets_of(delivery.client)
+        secrets = self._secrets(delivery)
         try:
             body = self.body(delivery)
         except BucketError as error:
@@ -80,6 +82,11 @@ class DeliverStep:
         outcome = self.send(delivery.url, body, webhook_id=delivery.event_id, attempt=number, secrets=secrets)
         self.metrics.delivery_attempted(outcome=type(outcome).__name__, took_s=outcome.result.latency_ms / 1000)
         self._settle(delivery, outcome, moment)
+
+    def _secrets(self, delivery: Delivery) -> Sequence[str]:
+        if delivery.endpoint_id is not None:
+            return self.endpoint_secrets_of(delivery.endpoint_id)
+        return self.secrets_of(delivery.client)
 
     def _settle(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> None:
         result = outcome.result
@@ -121,7 +128,7 @@ class DeliverStep:
             "url": None,
             "url_expires_at": None,
             "expires_at": self._expires_at(delivery),
-            "urls": urls(self.public_url, delivery.job_id),
+            "urls": urls(self.public_url, str(delivery.facts["id"])),
         }
         if delivery.stored_key is not None and delivery.type == "video.completed":
             name = delivery.stored_key.rsplit(".", 1)[-1]

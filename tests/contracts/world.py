@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from gateway.db.claims import SqlClaims
 from gateway.db.clients import SqlClients
+from gateway.db.endpoints import SqlEndpoints
 from gateway.db.engine import Database
 from gateway.db.inbox import SqlInbox
 from gateway.db.lanes import SqlLanes
@@ -71,6 +72,7 @@ class World:
         self.lanes = SqlLanes(database)
         self.ledger = SqlLedger(database)
         self.outbox = SqlOutbox(database)
+        self.endpoints = SqlEndpoints(database)
         self.queries = SqlQueries(database)
         self.recorder = SqlRecorder(database)
         self.submissions = SqlSubmissions(database)

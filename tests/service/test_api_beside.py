@@ -94,6 +94,72 @@ def test_a_delivery_is_made_again_for_its_client_only(world: World) -> None:
     assert answer.json["next_attempt_at"] is not None
 
 
+def test_a_delivered_callback_can_be_made_again(world: World) -> None:
+    video_id = delivered(world)
+    (delivery,) = world.get(f"/v1/videos/{video_id}/deliveries").json["data"]
+    path = f"/v1/deliveries/{delivery['id']}/redeliver"
+    world.http.post(path, headers=world.key("alice"))
+    outbox, now = SqlOutbox(world.database), world.database.now()
+    (due,) = outbox.due(worker="w", limit=5, per_receiver=5, lease_s=20, now=now + 1)
+    outbox.started(due, now=now)
+    outbox.delivered(due, AttemptResult(status=204, latency_ms=1, answer="", error=""), now=now + 1)
+    (done,) = world.get("/v1/deliveries?status=delivered").json["data"]
+    again = world.http.post(path, headers=world.key("alice"))
+    assert (done["id"], done["status"]) == (delivery["id"], "delivered")
+    assert (again.status_code, again.json["status"], again.json["event_id"]) == (202, "pending", done["event_id"])
+
+
+def test_deliveries_of_a_client_are_listed_page_by_page(world: World) -> None:
+    videos = [delivered(world) for _ in range(3)]
+    first = world.get("/v1/deliveries?limit=2").json
+    second = world.get(f"/v1/deliveries?limit=2&after={first['last_id']}").json
+    assert [entry["video_id"] for entry in first["data"] + second["data"]] == videos[::-1]
+    assert (first["has_more"], second["has_more"]) == (True, False)
+    assert first["data"][0]["attempts"][0]["status"] == 500
+    assert world.get("/v1/deliveries", client="bob").json["data"] == []
+
+
+def test_deliveries_are_picked_by_status_and_time(world: World) -> None:
+    delivered(world)
+    later = int(world.database.now()) + 60
+    assert len(world.get("/v1/deliveries?status=exhausted&since=0").json["data"]) == 1
+    assert world.get("/v1/deliveries?status=pending").json["data"] == []
+    assert world.get(f"/v1/deliveries?since={later}").json["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "param"),
+    [
+        ("status=lost", 400, "status"),
+        ("since=never", 400, "since"),
+        ("limit=101", 400, "limit"),
+        ("after=del_x", 404, "after"),
+    ],
+)
+def test_a_list_of_deliveries_that_makes_no_sense_names_the_parameter(
+    world: World, asked: str, status: int, param: str
+) -> None:
+    answer = world.get(f"/v1/deliveries?{asked}")
+    assert (answer.status_code, answer.json["error"]["param"]) == (status, param)
+
+
+def test_all_that_failed_since_a_time_is_made_again_for_its_client_only(world: World) -> None:
+    delivered(world)
+    delivered(world)
+    path, since = "/v1/deliveries/redeliver", {"since": 0}
+    foreign = world.http.post(path, json=since, headers=world.key("bob"))
+    answer = world.http.post(path, json=since, headers=world.key("alice"))
+    twice = world.http.post(path, json=since, headers=world.key("alice"))
+    assert foreign.json["count"] == 0
+    assert (answer.status_code, answer.json) == (
+        202,
+        {"object": "delivery.redelivered", "count": 2, "has_more": False},
+    )
+    assert twice.json["count"] == 0
+    missing = world.http.post(path, json={}, headers=world.key("alice"))
+    assert (missing.status_code, missing.json["error"]["param"]) == (400, "since")
+
+
 def test_models_are_listed_with_what_they_take(world: World) -> None:
     listed = world.get("/v1/models").json
     (model,) = listed["data"]

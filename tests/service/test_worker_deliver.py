@@ -236,3 +236,32 @@ def test_a_slow_receiver_gets_at_most_four_attempts_at_once(worker: Worker) -> N
         worker.world.recorder.cancel(job.id, client="ann", now=worker.time())
     assert len(worker.deliver.claim(worker="a", limit=20, moment=worker.moment())) == 4
     assert worker.deliver.claim(worker="b", limit=20, moment=worker.moment()) == []
+
+
+def endpoint_of(worker: Worker) -> str:
+    return worker.world.endpoints.create(
+        "ann", name="shop", url=HOOK, event_types=["video.completed", "video.failed"], now=worker.time()
+    ).id
+
+
+def test_a_delivery_to_an_endpoint_is_signed_with_its_own_secrets(worker: Worker) -> None:
+    endpoint = endpoint_of(worker)
+    completed(worker)
+    worker.run(worker.deliver)
+    secrets = {tuple(sent.secrets) for sent in worker.receiver.sent}
+    assert secrets == {("whsec_x",), (f"{endpoint}:1",)}
+    worker.world.endpoints.rotate_secret(endpoint, client="ann", keep_old=True, now=worker.time())
+    worker.world.endpoints.test(endpoint, None, client="ann", now=worker.time())
+    worker.run(worker.deliver)
+    assert worker.receiver.sent[-1].secrets == [f"{endpoint}:2", f"{endpoint}:1"]
+
+
+@pytest.mark.parametrize("type_", ["video.completed", "video.failed", "video.cancelled", "video.in_progress"])
+def test_a_test_event_looks_like_a_real_one_and_says_that_it_is_none(worker: Worker, type_: str) -> None:
+    endpoint = endpoint_of(worker)
+    worker.world.endpoints.test(endpoint, type_, client="ann", now=worker.time())
+    assert worker.run(worker.deliver) == 1
+    told = body(worker.receiver.sent[-1])
+    assert (told["type"], told["data"]["status"]) == (type_, type_.removeprefix("video."))
+    assert (told["data"]["id"], told["data"]["metadata"]) == ("video_test", {"test": "true"})
+    assert row(worker).status == "delivered"

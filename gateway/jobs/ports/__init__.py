@@ -28,8 +28,14 @@ from gateway.jobs.ports.delivering import (
     Delivery,
     Outbox,
 )
+from gateway.jobs.ports.endpoints import (
+    Endpoint,
+    EndpointChange,
+    Endpoints,
+)
 from gateway.jobs.ports.reading import (
     Attempt,
+    DeliveryFilter,
     DeliveryRecord,
     Event,
     KeyState,
@@ -52,7 +58,11 @@ __all__ = [
     "Claims",
     "Clients",
     "Delivery",
+    "DeliveryFilter",
     "DeliveryRecord",
+    "Endpoint",
+    "EndpointChange",
+    "Endpoints",
     "Event",
     "Inbox",
     "KeyState",

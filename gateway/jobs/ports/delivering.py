@@ -17,7 +17,10 @@ class Delivery:
     event_id: str
     type: str
     client: str
-    job_id: str
+    job_id: str | None
+    """None: the test of an endpoint."""
+    endpoint_id: str | None
+    """Whose secrets sign; None: the client's."""
     url: str
     receiver: str
     created_at: float
@@ -65,3 +68,6 @@ class Outbox(Protocol):
 
     def redeliver(self, delivery_id: str, *, client: str, now: float) -> DeliveryRecord:
         """Make a delivery due at once, with its schedule from the start. Raises NotFound, or Conflict."""
+
+    def redeliver_failed(self, client: str, *, since: float, now: float) -> tuple[int, bool]:
+        """Make all of a client's due that failed and were written since; how many, and whether more are left."""

@@ -54,12 +54,27 @@ class DeliveryRecord:
     id: str
     event_id: str
     type: str
-    video_id: str
+    video_id: str | None
+    """None: the test of an endpoint."""
+    endpoint_id: str | None
+    """None: it goes to the video's own callback URL."""
     url: str
     status: str
     created_at: float
     due_at: float | None
     attempts: Sequence[Attempt]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeliveryFilter:
+    """Which of a client's deliveries to list, and from where."""
+
+    limit: int = 20
+    after: str | None = None
+    newest_first: bool = True
+    status: str | None = None
+    since: float | None = None
+    """Only those written at this instant or later."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -101,6 +116,9 @@ class Queries(Protocol):
 
     def deliveries(self, job_id: str) -> Sequence[DeliveryRecord]:
         """Return a job's deliveries, oldest first."""
+
+    def client_deliveries(self, client: str, wanted: DeliveryFilter) -> tuple[Sequence[DeliveryRecord], bool]:
+        """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
 
     def queue_position(self, job: Job) -> int:
         """Return 1 for the queued job of its model that was accepted first."""

@@ -196,11 +196,35 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("client", "receiver", name=op.f("pk_receivers")),
     )
     op.create_table(
+        "endpoints",
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("event_types", JSON, nullable=False),
+        sa.Column("secret_version", sa.Integer(), server_default="1", nullable=False),
+        sa.Column("previous_until", sa.Double(), nullable=True),
+        sa.Column("created_at", sa.Double(), nullable=False),
+        sa.Column("updated_at", sa.Double(), nullable=False),
+        sa.Column("disabled_at", sa.Double(), nullable=True),
+        sa.Column("deleted_at", sa.Double(), nullable=True),
+        sa.ForeignKeyConstraint(["client"], ["clients.name"], name=op.f("fk_endpoints_client")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_endpoints")),
+    )
+    op.create_index(
+        "ix_endpoints_listed",
+        "endpoints",
+        ["client", "created_at", "id"],
+        unique=False,
+        **_where("deleted_at IS NULL"),
+    )
+    op.create_table(
         "deliveries",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("event_id", sa.Text(), nullable=False),
         sa.Column("client", sa.Text(), nullable=False),
-        sa.Column("job_id", sa.Text(), nullable=False),
+        sa.Column("job_id", sa.Text(), nullable=True),
+        sa.Column("endpoint_id", sa.Text(), nullable=True),
         sa.Column("type", sa.Text(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("receiver", sa.Text(), nullable=False),
@@ -214,9 +238,13 @@ def upgrade() -> None:
         sa.Column("claimed_by", sa.Text(), nullable=True),
         sa.CheckConstraint("(due_at IS NOT NULL) = (status = 'pending')", name=op.f("ck_deliveries_due_when_pending")),
         sa.CheckConstraint(
+            "job_id IS NOT NULL OR endpoint_id IS NOT NULL", name=op.f("ck_deliveries_of_a_job_or_an_endpoint")
+        ),
+        sa.CheckConstraint(
             "status IN ('pending', 'delivered', 'exhausted', 'disabled')", name=op.f("ck_deliveries_status")
         ),
         sa.ForeignKeyConstraint(["client"], ["clients.name"], name=op.f("fk_deliveries_client")),
+        sa.ForeignKeyConstraint(["endpoint_id"], ["endpoints.id"], name=op.f("fk_deliveries_endpoint_id")),
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_deliveries_job_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
@@ -230,7 +258,15 @@ def upgrade() -> None:
         unique=False,
         **_where("status = 'pending'"),
     )
+    op.create_index(
+        "ix_deliveries_endpoint",
+        "deliveries",
+        ["endpoint_id"],
+        unique=False,
+        **_where("status = 'pending' AND endpoint_id IS NOT NULL"),
+    )
     op.create_index("ix_deliveries_job", "deliveries", ["job_id"], unique=False)
+    op.create_index("ix_deliveries_listed", "deliveries", ["client", "created_at", "id"], unique=False)
     op.create_index(
         "ix_deliveries_receiver",
         "deliveries",
@@ -340,6 +376,7 @@ def downgrade() -> None:
         "idempotency_keys",
         "history",
         "deliveries",
+        "endpoints",
         "receivers",
         "jobs",
         "api_keys",
