@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 from gateway.bucket.port import BucketError
 from gateway.bucket.selftest import prove
@@ -12,10 +13,10 @@ from gateway.db.queries import SqlQueries
 from gateway.jobs.errors import NotFound
 from gateway.jobs.ports import KeyState
 from gateway.settings import SettingsError, is_loopback, master_key
-from gateway.upstreams.port import KeyRefused
+from gateway.upstreams.port import Key, KeyRefused
 from gateway.webhooks.signing import well_formed
 from gateway.wiring import Installation
-from gateway.wiring.installation import UPSTREAM
+from gateway.wiring.upstreams import ConfiguredUpstream
 
 Check = tuple[str, Callable[[], str]]
 
@@ -28,8 +29,9 @@ def checks(installation: Installation) -> Iterator[Check]:
     """Yield each check with the function that proves it: it returns a short text, or raises what is wrong."""
     yield "database", lambda: _database(installation)
     yield "bucket", lambda: _bucket(installation)
-    for key in installation.keys:
-        yield f"upstream key {key.name}", lambda key=key: _upstream(installation, key.name)  # type: ignore[misc]
+    for upstream in installation.upstreams.values():
+        for key in upstream.keys:
+            yield f"upstream {upstream.name}, key {key.name}", partial(_upstream, upstream, key)
     yield "webhook secret", lambda: _webhook_secret(installation)
     yield "API keys", lambda: _api_keys(installation)
 
@@ -50,15 +52,14 @@ def _bucket(installation: Installation) -> str:
     return ", ".join([f"{len(proofs)} steps proven, from writing to deleting", *warnings])
 
 
-def _upstream(installation: Installation, key_name: str) -> str:
-    key = next(key for key in installation.keys if key.name == key_name)
-    trouble = installation.upstream.ping(key)
+def _upstream(upstream: ConfiguredUpstream, key: Key) -> str:
+    trouble = upstream.adapter.ping(key)
     if isinstance(trouble, KeyRefused):
         raise CheckFailed(f"the upstream refuses the key ({trouble.reason}): {trouble.message}")
     if trouble is not None:
         raise CheckFailed(f"no answer from the upstream: {trouble.reason}")
     told = "answers and takes the key"
-    if installation.dialect.facts.can_list:
+    if upstream.dialect.facts.can_list:
         told += "; it must belong to this gateway alone, or lost answers can't be told from others' videos"
     return told
 
@@ -93,12 +94,12 @@ def _any_key_made(installation: Installation) -> bool:
 
 def upstream_lines(installation: Installation) -> Iterator[str]:
     """Yield a line for every upstream key: slots, pause, last answer."""
-    states = {state.key: state for state in SqlQueries(installation.database).upstream_keys()}
-    most = installation.settings.upstream_max_concurrent
-    for key in installation.keys:
-        state = states.get(key.name)
-        used = state.slots_used if state else 0
-        yield f"{UPSTREAM}  key {key.name}  {used}/{most} slots  {_pause(state)}"
+    states = {(state.upstream, state.key): state for state in SqlQueries(installation.database).upstream_keys()}
+    for upstream in installation.upstreams.values():
+        for key in upstream.keys:
+            state = states.get((upstream.name, key.name))
+            used = state.slots_used if state else 0
+            yield f"{upstream.name}  key {key.name}  {used}/{upstream.settings.max_concurrent} slots  {_pause(state)}"
 
 
 def _pause(state: KeyState | None) -> str:
@@ -110,23 +111,26 @@ def _pause(state: KeyState | None) -> str:
 
 def pause(installation: Installation, upstream: str) -> int:
     """Submit nothing to an upstream until it is resumed; returns how many keys that are. Raises NotFound."""
-    _known(upstream)
-    for key in installation.keys:
+    keys = _known(installation, upstream).keys
+    for key in keys:
         SqlLanes(installation.database).pause(
             upstream, key.name, reason="operator", answer="", now=installation.database.now()
         )
-    return len(installation.keys)
+    return len(keys)
 
 
 def resume(installation: Installation, upstream: str) -> int:
     """Submit to an upstream again at once; returns how many keys were paused. Raises NotFound."""
-    _known(upstream)
+    _known(installation, upstream)
     return SqlLanes(installation.database).resume(upstream, None, now=installation.database.now())
 
 
-def _known(upstream: str) -> None:
-    if upstream != UPSTREAM:
-        raise NotFound(f"There is no upstream '{upstream}'; there is '{UPSTREAM}'.", code="not_found")
+def _known(installation: Installation, upstream: str) -> ConfiguredUpstream:
+    try:
+        return installation.upstreams[upstream]
+    except KeyError:
+        names = ", ".join(f"'{name}'" for name in installation.upstreams)
+        raise NotFound(f"There is no upstream '{upstream}'; there is {names}.", code="not_found") from None
 
 
 CHECK_ERRORS = (CheckFailed, BucketError, SettingsError)

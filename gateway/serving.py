@@ -32,8 +32,10 @@ def serve_all(settings: Settings, cwd: Path) -> int:
         if settings.on_sqlite:
             with only_one(settings.sqlite_file(cwd)):
                 migrate(installation.database)
+                check_upstreams(installation)
                 return _run_both(installation)
         _check_schema(installation)
+        check_upstreams(installation)
         return _run_both(installation)
     except AlreadyRunning as error:
         log.error("%s", error)  # noqa: TRY400 - the message is all there is to know
@@ -73,6 +75,7 @@ def serve_worker(settings: Settings, cwd: Path) -> None:
     stopping = stop_event()
     installation = _proven(settings, cwd)
     _prepare(installation)
+    check_upstreams(installation)
     worker_process(installation, stopping=stopping).run()
     # Threads that did not finish in time must not keep the process: their rows come back by lease or proof of death.
     logging.shutdown()
@@ -108,7 +111,8 @@ def _proven(settings: Settings, cwd: Path) -> Installation:
     """Return the installation after looking at everything that needs no connection. Raises SettingsError."""
     settings.require("GATEWAY_UPSTREAM_URL", "GATEWAY_S3_BUCKET")
     installation = Installation(settings, cwd)
-    _ = installation.catalogue, installation.upstream, installation.bucket, installation.guard
+    _ = installation.catalogue, installation.bucket, installation.guard
+    _ = [upstream.adapter for upstream in installation.upstreams.values()]
     master_key(settings, cwd)
     return installation
 
@@ -119,6 +123,21 @@ def _prepare(installation: Installation) -> None:
         migrate(installation.database)
     else:
         _check_schema(installation)
+
+
+def check_upstreams(installation: Installation) -> None:
+    """Refuse to drop an upstream that still makes videos which are paid for: nobody could fetch them."""
+    dropped = {
+        name: count
+        for name, count in SqlQueries(installation.database).in_hand().items()
+        if name not in installation.upstreams
+    }
+    if dropped:
+        raise SettingsError(
+            f"upstream '{name}' is not configured, but still has {count} unfinished videos: configure it, and end "
+            f"what it offers with available_until or `gateway upstreams pause {name}` until they are finished"
+            for name, count in dropped.items()
+        )
 
 
 def _check_schema(installation: Installation) -> None:
@@ -133,8 +152,9 @@ def _log_start(installation: Installation) -> None:
         log.debug("%s = %s", name, value)
     if not is_loopback(settings.bind) and not settings.api_keys and not installation.clients.any_key():
         log.warning("There is no API key, so nobody can use this address: `gateway keys create NAME` makes one.")
-    if not settings.upstream_keys:
-        log.warning("GATEWAY_UPSTREAM_KEY is not set; the upstream is used without a key.")
+    for upstream in settings.upstreams:
+        if not upstream.keys:
+            log.warning("Upstream %s has no key; it is used without one.", upstream.name)
     installation.database.close()
 
 

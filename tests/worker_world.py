@@ -20,6 +20,7 @@ from gateway.upstreams.port import (
 )
 from gateway.worker.abandoned import AbandonedStep
 from gateway.worker.deliver import DeliverStep
+from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
@@ -107,6 +108,12 @@ class Worker:
     stopping: threading.Event = field(default_factory=threading.Event)
     jitter: float = 0.0
 
+    rerouted: int = 0
+
+    def reroute(self) -> None:
+        """What a worker does once, before its first tick."""
+        self.rerouted += 1
+
     def __post_init__(self) -> None:
         self.world = World(self.database)
         self.metrics = Metrics()
@@ -128,6 +135,7 @@ class Worker:
         )
         shared: dict[str, Any] = {"routes": self.routes, "limits": self.limits}
         written: dict[str, Any] = {"claims": self.world.claims, "persistence": self.persistence}
+        rests = Rests()
         self.submit = SubmitStep(
             **shared,
             **written,
@@ -136,7 +144,10 @@ class Worker:
             references=References(bucket=self.bucket, fetch=self.elsewhere, inspect=inspect, monotonic=self.time),
             metrics=self.metrics,
             monotonic=self.time,
-            rests=Rests(),
+            rests=rests,
+            failover=Failover(
+                routes=self.routes, submissions=self.world.submissions, queries=self.world.queries, rests=rests
+            ),
         )
         self.reconcile = ReconcileStep(**shared, **written, submissions=self.world.submissions)
         self.transfer = TransferStep(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from flask import Response, jsonify
 
@@ -16,15 +16,22 @@ from gateway.jobs.errors import NotFound
 
 def index(services: ApiServices) -> Response:
     """List the models, first the default."""
-    return jsonify(listed([_shown(name, offers) for name, offers in services.catalogue.models.items()]))
+    return jsonify(listed([_shown(name, offers) for name, offers in _offered(services)]))
 
 
 def show(services: ApiServices, model: str) -> Response:
     """Show one model."""
-    offers = services.catalogue.models.get(model)
-    if offers is None:
+    offers = services.catalogue.offered(model, now=services.wall())
+    if not offers:
         raise NotFound(f"There is no model '{model[:100]}'.", code="model_not_found", param="model")
     return jsonify(_shown(model, offers))
+
+
+def _offered(services: ApiServices) -> Iterator[tuple[str, Sequence[Offer]]]:
+    now = services.wall()
+    for name in services.catalogue.models:
+        if offers := services.catalogue.offered(name, now=now):
+            yield name, offers
 
 
 def _shown(name: str, offers: Sequence[Offer]) -> Mapping[str, object]:

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from gateway.db.conditions import is_due, is_status
 from gateway.db.engine import Database
-from gateway.db.rows import job_of
+from gateway.db.rows import job_of, routes_text
 from gateway.db.tables import jobs
 from gateway.jobs.job import Job, Status
 
@@ -65,6 +65,22 @@ class SqlClaims:
         )
         with self._database.write() as connection:
             connection.execute(given_back)
+
+    def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
+        """Return queued jobs, oldest first, from behind `after`."""
+        page = sa.select(jobs).where(is_status(Status.QUEUED)).order_by(jobs.c.created_at, jobs.c.id).limit(limit)
+        if after is not None:
+            there = sa.tuple_(sa.literal(after.created_at), sa.literal(after.id))
+            page = page.where(sa.tuple_(jobs.c.created_at, jobs.c.id) > there)
+        with self._database.read() as connection:
+            return [job_of(row) for row in connection.execute(page).mappings()]
+
+    def reroute(self, job: Job, routes: Sequence[str]) -> bool:
+        """Give a queued job that has not changed since it was read other routes; False where it has changed."""
+        unchanged = (jobs.c.id == job.id, is_status(Status.QUEUED), jobs.c.version == job.version)
+        with self._database.write() as connection:
+            written = connection.execute(sa.update(jobs).where(*unchanged).values(routes=routes_text(routes)))
+            return written.rowcount == 1
 
     def expired_in_queue(self, *, before: float, limit: int) -> Sequence[Job]:
         """Return queued jobs accepted before an instant, oldest first."""

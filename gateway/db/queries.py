@@ -131,6 +131,16 @@ class SqlQueries:
         with self._database.read() as connection:
             return [_key_state(row) for row in connection.execute(statement).mappings()]
 
+    def in_hand(self) -> Mapping[str, int]:
+        """Return by upstream how many unfinished videos belong to it: submitted, or about to be."""
+        grouped = (
+            sa.select(jobs.c.upstream, sa.func.count())
+            .where(is_unfinished(), jobs.c.status != Status.QUEUED.value, jobs.c.upstream.is_not(None))
+            .group_by(jobs.c.upstream)
+        )
+        with self._database.read() as connection:
+            return {row[0]: int(row[1]) for row in connection.execute(grouped)}
+
     def counts(self) -> Mapping[str, int]:
         """Return the number of unfinished jobs by status. Finished ones may be millions, and are counted by nobody."""
         grouped = sa.select(jobs.c.status, sa.func.count()).where(is_unfinished()).group_by(jobs.c.status)

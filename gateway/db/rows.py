@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -26,10 +27,21 @@ def job_of(row: RowMapping) -> Job:
         metadata=row["metadata"],
         extra=row["extra"],
         callback_events=tuple(row["callback_events"]),
+        routes=routes_of(row["routes"]),
         reference=Reference(**row["reference"]) if row["reference"] else None,
         stored=_stored(row),
         error=Failure(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
     )
+
+
+def routes_text(routes: Sequence[str]) -> str:
+    """Return the names of upstreams as one column holds them; no name has a comma."""
+    return ",".join(routes)
+
+
+def routes_of(text: str) -> tuple[str, ...]:
+    """Return the names of upstreams that a column holds."""
+    return tuple(text.split(",")) if text else ()
 
 
 def _stored(row: RowMapping) -> Stored | None:
@@ -51,6 +63,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "metadata": dict(job.metadata),
         "extra": dict(job.extra),
         "callback_events": list(job.callback_events),
+        "routes": routes_text(job.routes),
         "reference": asdict(job.reference) if job.reference else None,
         "object_key": job.stored.object_key if job.stored else None,
         "object_size": job.stored.size if job.stored else None,

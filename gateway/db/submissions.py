@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
@@ -12,6 +12,7 @@ from gateway.db.claims import held
 from gateway.db.conditions import is_status, is_unfinished
 from gateway.db.engine import Database, insert
 from gateway.db.record import write_transition
+from gateway.db.rows import routes_of
 from gateway.db.tables import jobs, submissions, upstream_keys
 from gateway.db.turns import take_fairly, waiting
 from gateway.jobs import lifecycle
@@ -48,6 +49,16 @@ class SqlSubmissions:
     def _any_queued(self, lane: Lane, now: float) -> bool:
         with self._database.read() as connection:
             return connection.scalar(sa.select(jobs.c.id).where(*waiting(lane, now)).limit(1)) is not None
+
+    def waiting_routes(self) -> Collection[tuple[str, ...]]:
+        """Return the different `routes` of all queued jobs, each found by one look into their index."""
+        least = sa.select(sa.func.min(jobs.c.routes).label("routes")).where(is_status(Status.QUEUED))
+        found = least.cte("found", recursive=True)
+        following = least.where(jobs.c.routes > found.c.routes)
+        found = found.union_all(sa.select(following.scalar_subquery()).where(found.c.routes.is_not(None)))
+        with self._database.read() as connection:
+            texts = connection.scalars(sa.select(found.c.routes).where(found.c.routes.is_not(None)))
+            return [routes_of(text) for text in texts]
 
     def begin(
         self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float

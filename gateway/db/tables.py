@@ -88,6 +88,8 @@ jobs = sa.Table(
     sa.Column("missing_since", Instant),
     sa.Column("stood_still_s", Instant, nullable=False),
     sa.Column("bucket_failed", sa.Boolean, nullable=False),
+    # The names of the upstreams that can make it, in order, with commas between them.
+    sa.Column("routes", sa.Text, nullable=False, server_default=""),
     sa.Column("upstream", sa.Text),
     sa.Column("upstream_key", sa.Text),
     sa.Column("key_fingerprint", sa.Text),
@@ -117,6 +119,7 @@ jobs = sa.Table(
 for _index, _columns, _where in (
     ("ix_jobs_due", (jobs.c.status, jobs.c.due_at), UNFINISHED),
     ("ix_jobs_queue", (jobs.c.client, jobs.c.created_at, jobs.c.id), "status = 'queued'"),
+    ("ix_jobs_routes", (jobs.c.routes,), "status = 'queued'"),
     ("ix_jobs_waiting", (jobs.c.created_at, jobs.c.id, jobs.c.model), "status = 'queued'"),
     ("ix_jobs_unfinished", (jobs.c.client,), UNFINISHED),
     ("ix_jobs_claimed", (jobs.c.claimed_by,), "claimed_by IS NOT NULL"),

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.db.conditions import is_due
-from gateway.db.rows import job_of
+from gateway.db.rows import job_of, routes_text
 from gateway.db.tables import clients, jobs
 from gateway.jobs.job import Job, Status
 from gateway.jobs.ports import Lane
@@ -16,7 +16,7 @@ from gateway.jobs.ports import Lane
 
 def waiting(lane: Lane, now: float) -> tuple[sa.ColumnElement[bool], ...]:
     """The conditions of a job that a lane may take."""
-    return (is_due(Status.QUEUED, now), jobs.c.model.in_(lane.models))
+    return (is_due(Status.QUEUED, now), jobs.c.routes.in_([routes_text(routes) for routes in lane.routes]))
 
 
 def take_fairly(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.jobs.errors import InvalidField
@@ -23,6 +23,8 @@ class Offer:
     image_must_match_size: bool = False
     strict: bool = True
     """False passes on sizes and seconds that are not listed."""
+    available_until: float | None = None
+    """From this instant in Unix seconds on it takes no new video."""
 
     @property
     def default_size(self) -> str:
@@ -61,13 +63,9 @@ class Catalogue:
 
     models: Mapping[str, Sequence[Offer]]
 
-    def choose(self, *, model: str | None, size: str | None, seconds: int | None) -> Choice:
+    def choose(self, *, model: str | None, size: str | None, seconds: int | None, now: float) -> Choice:
         """Fill the gaps with defaults and check the rest; raises InvalidField that says what is allowed."""
-        name = model if model is not None else next(iter(self.models))
-        offers = self.models.get(name)
-        if offers is None:
-            message = f"The model '{name[:100]}' is not served here. Allowed: {_listed(list(self.models))}."
-            raise InvalidField("model", message, code="model_not_found")
+        name, offers = self._named(model, now)
         filled = [
             (offer.default_size if size is None else size, offer.default_seconds if seconds is None else seconds)
             for offer in offers
@@ -80,6 +78,29 @@ class Catalogue:
             raise self._unfit(name, offers, chosen_size, chosen_seconds)
         return Choice(model=name, size=chosen_size, seconds=chosen_seconds, offers=fitting)
 
+    def _named(self, model: str | None, now: float) -> tuple[str, Sequence[Offer]]:
+        """Return the model asked for, or else the first that is still served, with what is still offered of it."""
+        served = {name: offers for name in self.models if (offers := self.offered(name, now=now))}
+        name = model if model is not None else next(iter(served or self.models))
+        if name in served:
+            return name, served[name]
+        allowed = f"Allowed: {_listed(list(served))}."
+        if name in self.models:
+            raise InvalidField("model", f"The model '{name}' is served no longer. {allowed}", code="model_retired")
+        message = f"The model '{name[:100]}' is not served here. {allowed}"
+        raise InvalidField("model", message, code="model_not_found")
+
+    def offered(self, model: str, *, now: float) -> Sequence[Offer]:
+        """Return what is still offered of a model."""
+        offers = self.models.get(model, ())
+        return [offer for offer in offers if offer.available_until is None or now < offer.available_until]
+
+    def routes(self, *, model: str, size: str, seconds: int, prompt: str, extra: Collection[str]) -> tuple[str, ...]:
+        """Return the upstreams that can make a video, in order, also those that take no new ones."""
+        offers = [offer for offer in self.models.get(model, ()) if offer.takes(size, seconds)]
+        fitting = [offer for offer in offers if len(prompt) <= offer.prompt_max and set(extra) <= set(offer.extra)]
+        return tuple(dict.fromkeys(offer.upstream for offer in fitting))
+
     @staticmethod
     def _unfit(name: str, offers: Sequence[Offer], size: str, seconds: int) -> InvalidField:
         sizes = [listed for offer in offers for listed in offer.sizes]
@@ -88,7 +109,3 @@ class Catalogue:
         lengths = sorted({listed for offer in offers for listed in offer.seconds})
         message = f"{seconds} seconds at {size} are not served by '{name}'. Allowed: {_listed(lengths)}."
         return InvalidField("seconds", message)
-
-    def serving(self, upstream: str) -> Sequence[str]:
-        """Return the client names of the models that an upstream serves."""
-        return [name for name, offers in self.models.items() if any(offer.upstream == upstream for offer in offers)]

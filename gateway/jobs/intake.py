@@ -118,7 +118,7 @@ class Intake:
             earlier = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=idempotency_key, now=now)
             if earlier is not None:
                 return Acceptance(job=earlier, replayed=True)
-        choice = self._checked(caller, request, image)
+        choice = self._checked(caller, request, image, now)
         job = _job(caller, request, choice, now)
         if image is not None:
             job = replace(job, reference=self._kept(job, image, now))
@@ -143,11 +143,11 @@ class Intake:
         if job.reference is not None and job.reference.object_key:
             self._ledger.discard(job.reference.object_key, now=now)
 
-    def _checked(self, caller: Caller, request: NewVideo, image: ReferenceImage | None) -> Choice:
+    def _checked(self, caller: Caller, request: NewVideo, image: ReferenceImage | None, now: float) -> Choice:
         if not self._catalogue.models:
             raise InvalidField("model", "No model is configured on this gateway.", code="model_not_found")
-        choice = self._catalogue.choose(model=request.model, size=request.size, seconds=request.seconds)
-        _check_offers(choice, request, image)
+        choice = self._catalogue.choose(model=request.model, size=request.size, seconds=request.seconds, now=now)
+        choice = replace(choice, offers=_taking(choice, request, image))
         if request.callback_url is not None:
             self._check_callback(caller.client, request.callback_url)
         if request.reference_url is not None:
@@ -175,16 +175,20 @@ class Intake:
         return Reference(content_type=image.content_type, sha256=image.sha256, size=len(image.data), object_key=key)
 
 
-def _check_offers(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> None:
-    """Raise InvalidField unless one of the upstreams takes all of the request."""
+def _taking(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> Sequence[Offer]:
+    """Return the upstreams that take all of the request; raises InvalidField where there is none."""
     offers = _taking_prompt(choice.offers, request.prompt)
     offers = _taking_extra(offers, request.extra)
-    if image is None:
-        return
+    return offers if image is None else _taking_image(offers, image, choice.size)
+
+
+def _taking_image(offers: Sequence[Offer], image: ReferenceImage, size: str) -> Sequence[Offer]:
     given = f"{image.width}x{image.height}"
-    if all(offer.image_must_match_size and given != choice.size for offer in offers):
-        message = f"The picture is {given}, and must be exactly as large as the video: {choice.size}."
+    taking = [offer for offer in offers if given == size or not offer.image_must_match_size]
+    if not taking:
+        message = f"The picture is {given}, and must be exactly as large as the video: {size}."
         raise InvalidField("input_reference", message, code="invalid_image_size")
+    return taking
 
 
 def _taking_prompt(offers: Sequence[Offer], prompt: str) -> Sequence[Offer]:
@@ -220,6 +224,7 @@ def _job(caller: Caller, request: NewVideo, choice: Choice, now: float) -> Job:
         seconds=choice.seconds,
         created_at=now,
         due_at=now,
+        routes=tuple(dict.fromkeys(offer.upstream for offer in choice.offers)),
         prompt=request.prompt,
         metadata=dict(request.metadata),
         extra=dict(request.extra),

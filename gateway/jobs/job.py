@@ -100,6 +100,8 @@ class Job:
     """For how long the clock of the present status stood still: refused keys and our bucket are not its fault."""
     bucket_failed: bool = False
     """Whether the bucket refused a transfer, which then is the reason if the content is gone afterwards."""
+    routes: Sequence[str] = ()
+    """The upstreams that can make it, in the order in which they are tried. After acceptance only a record."""
     upstream: str | None = None
     upstream_key: str | None = None
     """The name of the key that accepted it, never the key."""

@@ -105,11 +105,20 @@ def accept(job: Job, *, upstream_job_id: str, due_at: float, at: float, detail: 
     )  # fmt: skip
 
 
-def requeue(job: Job, *, event: str, due_at: float, at: float, detail: Mapping[str, object]) -> Transition:
-    """Surely not accepted, or proven absent: submit again, not before `due_at`."""
+def requeue(
+    job: Job,
+    *,
+    event: str,
+    due_at: float,
+    at: float,
+    detail: Mapping[str, object],
+    routes: Sequence[str] | None = None,
+) -> Transition:
+    """Surely not accepted, or proven absent: submit again, not before `due_at`, and only to `routes` where given."""
     return _move(
         job, Status.QUEUED, event, at, detail=detail, frees_slot=True,
         due_at=due_at, tries=job.tries + 1, upstream=None, upstream_key=None,
+        routes=job.routes if routes is None else tuple(routes),
     )  # fmt: skip
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from gateway.settings import values
-from gateway.settings.sources import PREFIX, SettingsError, gather
+from gateway.settings.sources import PREFIX, Gathered, SettingsError, gather
+from gateway.settings.upstreams import ONLY, ModelSettings, UpstreamSettings, read_tables
 from gateway.settings.values import Address, NamedSecret, Secret
 
 DAY = 86400
@@ -216,6 +217,9 @@ class Settings:
         values.choice("debug", "info", "warning", "error"), "info", "info", "the least important line that is logged"
     )
 
+    listed_upstreams: tuple[UpstreamSettings, ...] = ()
+    """Those of `[[upstreams]]` in the TOML file; not a setting of its own."""
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str], cwd: Path) -> Settings:
         """Read `environ`, `cwd/.env` and the TOML file; raise SettingsError with a line for each thing wrong."""
@@ -231,11 +235,43 @@ class Settings:
                 except ValueError as error:
                     problems.append(_complaint(spec, found.texts[spec.name], error))
         settings = cls(**parsed)
+        if found.upstreams is not None:
+            settings = settings._with_upstreams(found)
         if not problems and not settings.on_sqlite and settings.secret_key is None:
             problems.append("GATEWAY_SECRET_KEY: must be set where the database is not SQLite")
         if problems:
             raise SettingsError(problems)
         return settings
+
+    def _with_upstreams(self, found: Gathered) -> Settings:
+        alone = ("GATEWAY_UPSTREAM_URL", "GATEWAY_UPSTREAM_KEY", "GATEWAY_UPSTREAM_MODELS")
+        found.problems += [
+            f"{name}: must not be set together with [[upstreams]] of GATEWAY_CONFIG"
+            for name in alone
+            if name in found.texts
+        ]
+        usual = self._described_by_environment()
+        listed = read_tables(found.upstreams, secret_of=found.named, usual=usual, problems=found.problems)
+        return replace(self, listed_upstreams=listed)
+
+    @property
+    def upstreams(self) -> tuple[UpstreamSettings, ...]:
+        """Every configured upstream, in the order in which they are tried; the environment's has no URL if unset."""
+        return self.listed_upstreams or (self._described_by_environment(),)
+
+    def _described_by_environment(self) -> UpstreamSettings:
+        return UpstreamSettings(
+            name=ONLY,
+            url=self.upstream_url,
+            dialect=self.upstream_dialect,
+            keys=self.upstream_keys,
+            max_concurrent=self.upstream_max_concurrent,
+            requests_per_minute=self.upstream_requests_per_minute,
+            strict=self.upstream_strict,
+            models=tuple(
+                ModelSettings(client_name=client, upstream_name=upstream) for client, upstream in self.upstream_models
+            ),
+        )
 
     @property
     def on_sqlite(self) -> bool:
@@ -256,9 +292,14 @@ class Settings:
 
     def require(self, *names: str) -> None:
         """Raise SettingsError unless every setting of these names (`GATEWAY_…`) is set."""
-        missing = [spec.name for spec in specs() if spec.name in names and not getattr(self, spec.attribute)]
+        missing = [spec.name for spec in specs() if spec.name in names and not self._is_set(spec)]
         if missing:
             raise SettingsError(f"{name}: must be set" for name in missing)
+
+    def _is_set(self, spec: Spec) -> bool:
+        if spec.name == "GATEWAY_UPSTREAM_URL":
+            return all(upstream.url for upstream in self.upstreams)
+        return bool(getattr(self, spec.attribute))
 
 
 def specs() -> tuple[Spec, ...]:
@@ -273,6 +314,7 @@ def specs() -> tuple[Spec, ...]:
             secret=each.metadata["secret"],
         )
         for each in fields(Settings)
+        if "meaning" in each.metadata
     )
 
 

@@ -11,7 +11,8 @@ _PASSWORD = re.compile(r"(?<=://)[^/]*@|(?<=[?&])[^=&]*=[^&]*")
 
 def describe(settings: Settings) -> list[tuple[str, str]]:
     """Name and value of every setting, fit for a log: secrets are counted, a database's user and query are left out."""
-    return [(spec.name, _shown(spec, getattr(settings, spec.attribute))) for spec in specs()]
+    shown = [(spec.name, _shown(spec, getattr(settings, spec.attribute))) for spec in specs()]
+    return [*shown, *((f"upstream {upstream.name}", upstream.url) for upstream in settings.listed_upstreams)]
 
 
 def _shown(spec: Spec, value: object) -> str:

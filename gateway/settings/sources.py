@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,6 +31,10 @@ class Gathered:
 
     texts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    upstreams: object = None
+    """`[[upstreams]]` of the TOML file as it stands there, where it has any."""
+    named: Callable[[str], str] = field(default=lambda _: "")
+    """Returns what the environment or the `.env` has under any name, or `…_FILE`; an empty text for nothing."""
 
 
 def gather(environ: Mapping[str, str], cwd: Path, *, names: Collection[str], secrets: Collection[str]) -> Gathered:
@@ -39,6 +43,7 @@ def gather(environ: Mapping[str, str], cwd: Path, *, names: Collection[str], sec
     dotenv = _read_dotenv(cwd / ".env", found)
     reader = _Reader(found, names=names, secrets=secrets, cwd=cwd)
     outer = reader.read(dotenv) | reader.read(environ)
+    found.named = lambda name: _named(name, {**dotenv, **environ}, cwd)
     inner: dict[str, str] = {}
     if CONFIG in outer:
         inner = _read_toml(cwd / outer[CONFIG], reader, found)
@@ -81,6 +86,15 @@ class _Reader:
         return f"{name}: no such setting" + (f"; did you mean {near[0]}?" if near else "")
 
 
+def _named(name: str, environ: Mapping[str, str], cwd: Path) -> str:
+    if environ.get(name, "").strip() or not environ.get(f"{name}_FILE", "").strip():
+        return environ.get(name, "").strip()
+    try:
+        return (cwd / environ[f"{name}_FILE"].strip()).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
 def _is_ours(name: str) -> bool:
     return name.startswith(PREFIX) and name != "GATEWAY_PORT" and not name.startswith(_KUBERNETES)
 
@@ -103,7 +117,7 @@ def _read_toml(path: Path, reader: _Reader, found: Gathered) -> dict[str, str]:
     for key, value in document.items():
         name = PREFIX + key.upper()
         if key == "upstreams":
-            found.problems.append(f"{CONFIG}: [[upstreams]] is not supported yet; set GATEWAY_UPSTREAM_URL instead")
+            found.upstreams = value
         elif name in reader.secrets and name != "GATEWAY_DATABASE_URL":
             found.problems.append(f"{CONFIG}: {key} is a secret and does not belong in the file; name {key}_file there")
         elif isinstance(value, dict) or name == CONFIG or key != key.lower():

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]*[A-Za-z0-9])?")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _WORD = re.compile(r"[a-z0-9][a-z0-9-]*")
 
 
@@ -220,7 +220,7 @@ def client_keys(raw: str) -> tuple[NamedSecret, ...]:
     pairs = []
     for part in listed(raw):
         name, colon, key = part.partition(":")
-        if not colon or not _NAME.fullmatch(name.strip()) or not key.strip():
+        if not colon or not NAME.fullmatch(name.strip()) or not key.strip():
             raise ValueError("must be name:key pairs separated by commas")
         pairs.append(NamedSecret(name.strip(), Secret(key.strip())))
     if len({pair.secret for pair in pairs}) < len(pairs):

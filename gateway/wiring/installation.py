@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,22 +15,18 @@ from gateway.bucket.s3 import S3Bucket
 from gateway.db.clients import SqlClients
 from gateway.db.endpoints import SqlEndpoints
 from gateway.db.engine import Database
-from gateway.jobs.catalogue import Catalogue, Offer
+from gateway.jobs.catalogue import Catalogue
 from gateway.outbound.allow_list import AllowList
 from gateway.outbound.deadline import Deadlines
 from gateway.outbound.guard import Guard
 from gateway.outbound.session import Outbound, trusted
-from gateway.settings import Settings, SettingsError, master_key
-from gateway.upstreams import dialects
+from gateway.settings import Settings, UpstreamSettings, master_key
 from gateway.upstreams.content import Limits as DownloadLimits
 from gateway.upstreams.dialect import Dialect
 from gateway.upstreams.http import HttpUpstream
-from gateway.upstreams.port import Key
 from gateway.webhooks.signing import derive_secret
 from gateway.wiring.sizes import CLEANERS, POLLERS, SUBMITTERS, TRANSFERS
-
-UPSTREAM = "default"
-"""The name of the one upstream that the environment describes."""
+from gateway.wiring.upstreams import ConfiguredUpstream, catalogue_of, configured
 
 _UPLOAD_BLOCK = 1 << 20
 
@@ -86,59 +81,25 @@ class Installation:
         return SqlClients(self.database)
 
     @cached_property
-    def dialect(self) -> Dialect:
-        """The upstream's dialect; raises SettingsError for a name that there is not."""
-        try:
-            return dialects.named(self.settings.upstream_dialect)
-        except ValueError as error:
-            raise SettingsError([f"GATEWAY_UPSTREAM_DIALECT: {error}"]) from error
-
-    @cached_property
     def catalogue(self) -> Catalogue:
-        """What may be asked for."""
-        facts = self.dialect.facts
-        pairs = self.settings.upstream_models or tuple((name, name) for name in facts.models)
-        if not pairs:
-            message = f"the dialect {facts.name} lists no models; name those that the upstream serves"
-            raise SettingsError([f"GATEWAY_UPSTREAM_MODELS: {message}"])
-        return Catalogue(models={client: (self._offer(upstream),) for client, upstream in pairs})
-
-    def _offer(self, upstream_model: str) -> Offer:
-        facts = self.dialect.facts
-        known = facts.models.get(upstream_model)
-        return Offer(
-            upstream=UPSTREAM,
-            upstream_model=upstream_model,
-            sizes=known.sizes if known else (),
-            seconds=known.seconds if known else (),
-            prompt_max=facts.prompt_max,
-            extra=facts.extra,
-            image_must_match_size=facts.image_must_match_size,
-            strict=self.settings.upstream_strict,
-        )
+        """What may be asked for; raises SettingsError that names what is wrong."""
+        return catalogue_of(self.settings.upstreams)
 
     @cached_property
-    def keys(self) -> Sequence[Key]:
-        """The upstream's keys; one without a secret where the upstream wants none."""
-        named = [(key.name, key.secret.reveal()) for key in self.settings.upstream_keys] or [("none", "")]
-        return [
-            Key(name=name, secret=secret, fingerprint=hashlib.sha256(secret.encode()).hexdigest()[:16])
-            for name, secret in named
-        ]
+    def upstreams(self) -> Mapping[str, ConfiguredUpstream]:
+        """Every upstream by its name, in the order in which they are tried; raises SettingsError."""
+        return {each.name: configured(each, connect=self._connect) for each in self.settings.upstreams}
 
     @cached_property
     def download_limits(self) -> DownloadLimits:
         """How long a download may take, and how large it may be."""
         return DownloadLimits()
 
-    @cached_property
-    def upstream(self) -> HttpUpstream:
-        """The upstream; raises SettingsError where none is named."""
-        self.settings.require("GATEWAY_UPSTREAM_URL")
+    def _connect(self, upstream: UpstreamSettings, dialect: Dialect) -> HttpUpstream:
         return HttpUpstream(
-            name=UPSTREAM,
-            base_url=self.settings.upstream_url,
-            dialect=self.dialect,
+            name=upstream.name,
+            base_url=upstream.url,
+            dialect=dialect,
             submits=self.outbound(SUBMITTERS, reuse=False),
             calls=self.outbound(POLLERS + TRANSFERS + CLEANERS),
             foreign=self.outbound(TRANSFERS, guard=Guard(allow=AllowList())),

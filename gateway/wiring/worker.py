@@ -22,10 +22,12 @@ from gateway.db.workers import SqlWorkers
 from gateway.observability.metrics import Metrics
 from gateway.outbound.session import Reply
 from gateway.webhooks.sender import Sender
-from gateway.wiring.installation import UPSTREAM, Installation
+from gateway.wiring.installation import Installation
 from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, SUBMITTERS, TRANSFERS
+from gateway.wiring.upstreams import ConfiguredUpstream
 from gateway.worker.abandoned import AbandonedStep
 from gateway.worker.deliver import DeliverStep
+from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
 from gateway.worker.limits import Limits
 from gateway.worker.persistence import Persistence
@@ -34,6 +36,7 @@ from gateway.worker.pools import Pool
 from gateway.worker.process import WorkerProcess
 from gateway.worker.reconcile import ReconcileStep
 from gateway.worker.references import References
+from gateway.worker.rerouting import reroute
 from gateway.worker.rests import Rests
 from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
@@ -48,7 +51,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
     metrics = Metrics()
     persistence = Persistence(recorder=SqlRecorder(installation.database), stopping=stopping, metrics=metrics)
     routes = Routes(
-        upstreams={UPSTREAM: _route(installation)},
+        upstreams={upstream.name: _route(upstream) for upstream in installation.upstreams.values()},
         catalogue=installation.catalogue,
         lanes=SqlLanes(installation.database),
     )
@@ -81,6 +84,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         database_now=installation.database.now,
         monotonic=clock.monotonic,
         stopping=stopping,
+        reroute=lambda: reroute(SqlClaims(installation.database), installation.catalogue),
     )
 
 
@@ -102,13 +106,13 @@ def _limits(installation: Installation) -> Limits:
     )
 
 
-def _route(installation: Installation) -> Route:
+def _route(upstream: ConfiguredUpstream) -> Route:
     return Route(
-        name=UPSTREAM,
-        adapter=installation.upstream,
-        keys=installation.keys,
-        max_concurrent=installation.settings.upstream_max_concurrent,
-        requests_per_minute=installation.settings.upstream_requests_per_minute,
+        name=upstream.name,
+        adapter=upstream.adapter,
+        keys=upstream.keys,
+        max_concurrent=upstream.settings.max_concurrent,
+        requests_per_minute=upstream.settings.requests_per_minute,
     )
 
 
@@ -139,6 +143,7 @@ def _steps(
     """Make the steps in order of precedence: what comes first spends a key's request rate first."""
     claims, lanes = SqlClaims(installation.database), SqlLanes(installation.database)
     submissions = SqlSubmissions(installation.database)
+    rests = Rests()
     submit = SubmitStep(
         routes=routes,
         submissions=submissions,
@@ -149,7 +154,10 @@ def _steps(
         limits=limits,
         metrics=metrics,
         monotonic=clock.monotonic,
-        rests=Rests(),
+        rests=rests,
+        failover=Failover(
+            routes=routes, submissions=submissions, queries=SqlQueries(installation.database), rests=rests
+        ),
     )
     reconcile = ReconcileStep(
         routes=routes, submissions=submissions, claims=claims, persistence=persistence, limits=limits

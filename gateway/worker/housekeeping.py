@@ -61,7 +61,7 @@ class Housekeeping:
             self.persistence.record(lifecycle.fail(job, self._why_queued(job), at=now, upstream_done=True))
 
     def _why_queued(self, job: Job) -> Failure:
-        serving = self.routes.keys_serving(job.model)
+        serving = self.routes.keys_serving(job)
         states = {(state.upstream, state.key): state for state in self.queries.upstream_keys()}
         reasons = {states[key].pause_reason if key in states else None for key in serving}
         if only_refusals(reasons):

@@ -40,6 +40,8 @@ class WorkerProcess:
     database_now: Callable[[], float]
     monotonic: Clock
     stopping: threading.Event
+    reroute: Callable[[], object]
+    """Gives what waits the routes of the present settings; called once, before the first tick."""
     ticking: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
@@ -57,6 +59,7 @@ class WorkerProcess:
         while not self.stopping.is_set():
             try:
                 self.workers.join(self.worker, now=self.database_now())
+                self.reroute()
             except Unavailable as error:
                 log.warning("The database is away, worker %s waits for it: %s", self.worker, error.message)
                 self.stopping.wait(JOIN_AGAIN_S)

@@ -19,6 +19,7 @@ class Rests:
     def __init__(self) -> None:
         self._until: dict[tuple[str, str], float] = {}
         self._in_a_row: dict[tuple[str, str], int] = {}
+        self._unreachable: set[tuple[str, str]] = set()
         self._lock = threading.Lock()
 
     def resting(self, upstream: str, key: str, *, now: float) -> bool:
@@ -31,9 +32,17 @@ class Rests:
         with self._lock:
             self._until[upstream, key] = max(instant, self._until.get((upstream, key), instant))
 
-    def turned_away(self, upstream: str, key: str, *, asked_s: float | None, now: float) -> None:
+    def unreachable(self, upstream: str, key: str, *, now: float) -> bool:
+        """Whether a key rests since its upstream did not answer at all, so that another upstream is to be asked."""
+        with self._lock:
+            return (upstream, key) in self._unreachable and now < self._until.get((upstream, key), now)
+
+    def turned_away(
+        self, upstream: str, key: str, *, asked_s: float | None, now: float, unreachable: bool = False
+    ) -> None:
         """A submit was surely not accepted: else 500 queued videos would each run into the same 429."""
         with self._lock:
+            (self._unreachable.add if unreachable else self._unreachable.discard)((upstream, key))
             tries = self._in_a_row.get((upstream, key), 0)
             self._in_a_row[upstream, key] = tries + 1
         self.until(upstream, key, now + delay(REST_DELAYS_S, tries, asked_s=asked_s, longest_s=_LONGEST_S))
@@ -42,3 +51,4 @@ class Rests:
         """A submit was accepted: the count begins again."""
         with self._lock:
             self._in_a_row.pop((upstream, key), None)
+            self._unreachable.discard((upstream, key))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.job import Job
-from gateway.jobs.ports import Claims, Lane, Lanes
+from gateway.jobs.ports import Claims, Lanes
 from gateway.upstreams.port import Key, Upstream
 
 
@@ -82,18 +82,9 @@ class Routes:
         """Return the upstream that a job belongs to, where it is still configured."""
         return self.upstreams.get(job.upstream or "")
 
-    def open_lanes(self) -> Sequence[tuple[Route, Lane]]:
-        """Return every upstream key with the models it may be asked for."""
-        return [(route, self._lane(route, key)) for route in self.upstreams.values() for key in route.keys]
-
-    def _lane(self, route: Route, key: Key) -> Lane:
-        return Lane(
-            upstream=route.name,
-            key=key.name,
-            fingerprint=key.fingerprint,
-            models=self.catalogue.serving(route.name),
-            max_concurrent=route.max_concurrent,
-        )
+    def every_key(self) -> Sequence[tuple[Route, Key]]:
+        """Return every upstream key, the upstreams in their order."""
+        return [(route, key) for route in self.upstreams.values() for key in route.keys]
 
     def afford(self, upstream: str, key: str, wanted: int, *, now: float, owed: bool = False) -> int:
         """Take up to `wanted` requests from a key's rate; all of them where it has no limit, or with `owed`."""
@@ -143,9 +134,9 @@ class Routes:
         put_off.note(told, now=now)
         return told
 
-    def keys_serving(self, model: str) -> set[tuple[str, str]]:
-        """Return the upstream keys, as configured today, that a model may be asked of."""
-        return {(lane.upstream, lane.key) for _, lane in self.open_lanes() if model in lane.models}
+    def keys_serving(self, job: Job) -> set[tuple[str, str]]:
+        """Return the upstream keys, as configured today, that a queued job may be submitted with."""
+        return {(route.name, key.name) for route, key in self.every_key() if route.name in job.routes}
 
     def upstream_model(self, job: Job) -> str:
         """Return the upstream's own name for a job's model."""

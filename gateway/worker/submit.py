@@ -27,6 +27,7 @@ from gateway.upstreams.port import (
     Unknown,
     VideoRequest,
 )
+from gateway.worker.failover import Failover
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
@@ -61,15 +62,14 @@ class SubmitStep:
     metrics: Metrics
     monotonic: Clock
     rests: Rests
+    failover: Failover
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Take turns on every lane with room, at most `limit` jobs in all."""
         work: list[Callable[[], None]] = []
-        for route, lane in self.routes.open_lanes():
-            now = moment()
-            if not self.rests.resting(lane.upstream, lane.key, now=now):
-                jobs = self._take_turn(route, lane, worker, limit - len(work), now)
-                work += [partial(self.run, job, route, lane, moment) for job in jobs]
+        for route, lane in self.failover.lanes(now=moment()):
+            jobs = self._take_turn(route, lane, worker, limit - len(work), moment())
+            work += [partial(self.run, job, route, lane, moment) for job in jobs]
         return work
 
     def _take_turn(self, route: Route, lane: Lane, worker: str, limit: int, now: float) -> Sequence[Job]:
@@ -193,9 +193,12 @@ class SubmitStep:
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=False, detail=detail))
 
     def _not_accepted(self, job: Job, submission: Submission, outcome: NotAccepted, moment: Moment) -> None:
-        asked_s = outcome.retry_after_s
-        self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=moment())
-        due_at = moment() + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)
+        asked_s, now = outcome.retry_after_s, moment()
+        # Without a status there was nobody to turn it away.
+        gone = outcome.answer.status is None
+        self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=now, unreachable=gone)
+        at_once = gone and self.failover.elsewhere(job, submission.upstream, now=now)
+        due_at = now if at_once else now + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)
         detail = told(outcome.answer, reason=outcome.reason)
         self._requeue(job, submission, moment, event="not_accepted", detail=detail, due_at=due_at)
 
@@ -204,6 +207,12 @@ class SubmitStep:
         self.persistence.write(lambda: self.lanes.answered(submission.upstream, submission.key, now=moment()))
 
     def _refused(self, job: Job, submission: Submission, outcome: Refused, moment: Moment) -> None:
+        others = [name for name in job.routes if name != submission.upstream]
+        if outcome.code == "model_not_found" and others:
+            detail = told(outcome.answer, reason=outcome.code, message=outcome.message)
+            self._requeue(job, submission, moment, event="not_served", detail=detail, due_at=moment(), routes=others)
+            self._key_taken(submission, moment)
+            return
         failure = Failure(code=outcome.code, message=outcome.message)
         detail = told(outcome.answer)
         # The job first: it carries the reason, and the slot is freed with it.
@@ -224,10 +233,20 @@ class SubmitStep:
         self._requeue(job, submission, moment, event="key_refused", detail=detail, due_at=moment())
 
     def _requeue(
-        self, job: Job, submission: Submission, moment: Moment, *, event: str, detail: dict[str, object], due_at: float
+        self,
+        job: Job,
+        submission: Submission,
+        moment: Moment,
+        *,
+        event: str,
+        detail: dict[str, object],
+        due_at: float,
+        routes: Sequence[str] | None = None,
     ) -> None:
         self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
-        self.persistence.record(lifecycle.requeue(job, event=event, due_at=due_at, at=moment(), detail=detail))
+        self.persistence.record(
+            lifecycle.requeue(job, event=event, due_at=due_at, at=moment(), detail=detail, routes=routes)
+        )
 
     def _lost(self, job: Job, submission: Submission, outcome: Unknown, moment: Moment) -> None:
         self.persistence.write(lambda: self.submissions.lost(submission, now=moment()))

@@ -36,7 +36,8 @@ class Mover:
     def move(self, film: str) -> tuple[int, str]:
         """Move one film; return its size and hash."""
         installation = self._installation
-        with installation.upstream.content(film, installation.keys[0], urls=()) as content:
+        upstream = next(iter(installation.upstreams.values()))
+        with upstream.adapter.content(film, upstream.keys[0], urls=()) as content:
             assert isinstance(content, Content), content
             written = installation.bucket.write(
                 f"bench/{next(self._numbers)}.mp4",

@@ -70,13 +70,31 @@ def test_a_newcomer_is_next_but_does_not_get_all_the_turns_it_missed(world: Worl
     assert sorted(job.client for job in take(world, 4, lane=lane)) == ["new", "new", "old", "old"]
 
 
-def test_a_turn_takes_only_jobs_of_the_lanes_models_that_are_due(world: World) -> None:
-    world.queued(model="other")
+def test_a_turn_takes_only_jobs_of_the_lanes_routes_that_are_due(world: World) -> None:
+    world.queued(routes=("other",))
+    world.queued(routes=("other", "main"))
+    world.queued(routes=())
     world.queued(due_at=NOW + 5)
     mine = world.queued()
     taken = take(world)
     assert [job.id for job in taken] == [mine.id]
     assert (taken[0].upstream, taken[0].upstream_key, taken[0].claim_token) == ("main", "one", 1)
+
+
+def test_the_routes_that_wait_are_each_told_once_and_only_while_they_wait(world: World) -> None:
+    assert world.submissions.waiting_routes() == []
+    for routes in [("main",), ("a", "main"), ("main",), (), ("a",)]:
+        world.queued(routes=routes)
+    world.submitting(lane=replace(LANE, routes=[("b",)]), routes=("b",))
+    assert sorted(world.submissions.waiting_routes()) == [(), ("a",), ("a", "main"), ("main",)]
+
+
+def test_a_lane_takes_every_job_whose_turn_it_has(world: World) -> None:
+    both, one = world.queued(routes=("a", "main")), world.queued(routes=("main",))
+    world.queued(routes=("main", "a"))
+    taken = take(world, lane=replace(LANE, routes=[("a", "main"), ("main",)]))
+    assert {job.id for job in taken} == {both.id, one.id}
+    assert {job.routes for job in taken} == {("a", "main"), ("main",)}
 
 
 def test_no_more_are_taken_than_there_are_free_slots_counting_those_in_preparation(world: World) -> None:

@@ -29,7 +29,7 @@ from gateway.jobs.ports import Acceptance, AttemptResult, Lane, Submission
 T = TypeVar("T")
 
 NOW = 1_796_000_000.0
-LANE = Lane(upstream="main", key="one", fingerprint="k1", models=("sora-2",), max_concurrent=5)
+LANE = Lane(upstream="main", key="one", fingerprint="k1", routes=[("main",)], max_concurrent=5)
 HOOK = "https://hooks.example.com/done"
 FAILURE = Failure(code="upstream_error", message="no")
 ALL_EVENTS = ("video.completed", "video.failed", "video.cancelled", "video.in_progress")
@@ -42,6 +42,7 @@ def new_job(client: str = "ann", *, at: float = NOW, **fields: Any) -> Job:
     usual: dict[str, Any] = {
         "id": new_id("video", at), "client": client, "status": Status.QUEUED, "version": 1, "model": "sora-2",
         "size": "720x1280", "seconds": 4, "created_at": at, "due_at": at, "prompt": "a cat",
+        "routes": ("main",),
     }  # fmt: skip
     return Job(**(usual | fields))
 

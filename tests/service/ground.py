@@ -68,10 +68,16 @@ class Ground:
         database_url: str = "",
         simulator: Mapping[str, Any] | None = None,
         downloads: DownloadLimits | None = None,
+        time: Time | None = None,
+        config: str = "",
         **settings: object,
     ) -> Iterator[Rig]:
-        """A gateway. `settings` are those of the environment, in lower case and without `GATEWAY_`."""
-        time = Time()
+        """A gateway. `settings` are those of the environment, in lower case and without `GATEWAY_`.
+
+        `config` is a TOML file with upstreams, in which UPSTREAM stands for the simulator's URL, its key is in SIM_KEY,
+        and the environment describes none.
+        """
+        time = time or Time()
         self.count += 1
         cwd = self.folder / str(self.count)
         cwd.mkdir()
@@ -79,6 +85,11 @@ class Ground:
             if not database_url:
                 shutil.copy(_template(), cwd / "gateway.db")
             environ = self._environ(upstream, dialect=dialect, database_url=database_url, settings=settings)
+            if config:
+                (cwd / "gateway.toml").write_text(config.replace("UPSTREAM", upstream.base_url))
+                for name in ("URL", "KEY", "MODELS"):
+                    del environ[f"GATEWAY_UPSTREAM_{name}"]
+                environ |= {"GATEWAY_CONFIG": "gateway.toml", "SIM_KEY": UPSTREAM_KEY}
             installation = TimedInstallation(
                 Settings.from_env(environ, cwd),
                 cwd,

@@ -18,13 +18,13 @@ import requests
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from gateway.db.lanes import SqlLanes
+from gateway import administration
 from gateway.db.tables import deliveries, jobs, objects, submissions, upstream_keys
 from gateway.demo.inbox import Callback, Inbox
 from gateway.demo.simulator import Simulator
 from gateway.demo.simulator.books import Entry, Submission
+from gateway.settings import ONLY
 from gateway.wiring import api_app, worker_process
-from gateway.wiring.installation import UPSTREAM
 from tests.service.timed import TimedInstallation
 
 SIZE = "128x72"
@@ -242,10 +242,13 @@ class Rig:
         with self.installation.database.read() as connection:
             return int(connection.scalar(held) or 0)
 
-    def resume(self) -> None:
-        """What `gateway upstreams resume` does."""
-        lanes = SqlLanes(self.installation.database)
-        assert lanes.resume(UPSTREAM, None, now=self.installation.database.now()) == 1
+    def resume(self, upstream: str = ONLY) -> int:
+        """What `gateway upstreams resume` does; how many keys that were."""
+        return administration.resume(self.installation, upstream)
+
+    def pause(self, upstream: str = ONLY) -> int:
+        """What `gateway upstreams pause` does; how many keys that were."""
+        return administration.pause(self.installation, upstream)
 
     def fetched(self, video_id: str) -> bytes:
         """What the client gets through the link that it is shown."""

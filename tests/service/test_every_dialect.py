@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from gateway.settings import ONLY
 from gateway.upstreams.dialects import DIALECTS
 from tests.service.ground import Ground, open_ground
 from tests.service.rig import Rig
@@ -65,7 +66,7 @@ def test_a_lost_answer_is_paid_for_once(rig: Rig) -> None:
     video_id = rig.post(prompt)
     rig.play(rig.final(video_id))
     assert len(rig.made(prompt)) == 1
-    if rig.installation.dialect.facts.can_list:
+    if rig.installation.upstreams[ONLY].dialect.facts.can_list:
         rig.ends(video_id, "completed")
     else:
         rig.ends(video_id, "failed", code="submission_unknown")

@@ -123,7 +123,7 @@ def test_a_refused_key_pauses_and_fails_no_video(rig: Rig, row: str, caplog: pyt
     assert [record.levelno for record in caplog.records if "refuses key" in record.getMessage()] == [logging.ERROR]
     assert len(rig.submits(other)) == 0
 
-    rig.resume()
+    assert rig.resume() == 1
     rig.play(rig.final(video_id, later), longest_s=200)
 
     rig.ends(video_id, "completed", event="key_refused")

@@ -133,6 +133,7 @@ class Running:
             database_now=now or worker.time,
             monotonic=real_time.monotonic,
             stopping=worker.stopping,
+            reroute=worker.reroute,
         )
         self.thread = threading.Thread(target=self.process.run)
 

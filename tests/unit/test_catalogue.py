@@ -17,13 +17,13 @@ OPEN = Offer(upstream="open", upstream_model="c", sizes=(), seconds=(), prompt_m
 
 
 def choose(*offers: Offer, model: str | None = None, size: str | None = None, seconds: int | None = None) -> object:
-    chosen = Catalogue(models={"sora-2": offers}).choose(model=model, size=size, seconds=seconds)
+    chosen = Catalogue(models={"sora-2": offers}).choose(model=model, size=size, seconds=seconds, now=0.0)
     return chosen.model, chosen.size, chosen.seconds, [offer.upstream for offer in chosen.offers]
 
 
 def test_what_is_left_out_is_the_first_model_its_first_size_and_its_least_length() -> None:
     catalogue = Catalogue(models={"sora-2": [FIRST], "other": [SECOND]})
-    chosen = catalogue.choose(model=None, size=None, seconds=None)
+    chosen = catalogue.choose(model=None, size=None, seconds=None, now=0.0)
     assert (chosen.model, chosen.size, chosen.seconds) == ("sora-2", "720x1280", 4)
 
 
@@ -78,7 +78,30 @@ def test_a_refusal_repeats_no_more_than_the_start_of_what_was_sent() -> None:
         assert len(refused.value.message) < 300
 
 
-def test_an_upstream_serves_the_models_that_name_it() -> None:
-    catalogue = Catalogue(models={"a": [FIRST, SECOND], "b": [SECOND], "c": [OPEN]})
-    assert catalogue.serving("second") == ["a", "b"]
-    assert catalogue.serving("nobody") == []
+def routes(*offers: Offer, **asked: object) -> tuple[str, ...]:
+    usual: dict[str, object] = {"model": "m", "size": "720x1280", "seconds": 4, "prompt": "a cat", "extra": ()}
+    return Catalogue(models={"m": offers}).routes(**(usual | asked))  # type: ignore[arg-type]
+
+
+def test_the_routes_of_a_video_are_the_upstreams_that_can_make_it_in_order() -> None:
+    seeded = replace(FIRST, upstream="seeded", extra=("seed",))
+    assert routes(FIRST, SECOND, seeded, OPEN) == ("first", "seeded", "open")
+    assert routes(FIRST, seeded, extra=["seed"]) == ("seeded",)
+    assert routes(FIRST, replace(OPEN, prompt_max=3)) == ("first",)
+    assert routes(FIRST, SECOND, size="1024x1792", seconds=15) == ("second",)
+    assert routes(FIRST, model="unknown") == ()
+
+
+def test_a_model_is_offered_until_its_last_day_is_over_and_then_only_by_who_has_it_longer() -> None:
+    ends = replace(FIRST, available_until=100.0)
+    longer = replace(FIRST, upstream="longer", available_until=200.0)
+    catalogue = Catalogue(models={"sora-2": [ends, longer], "other": [OPEN]})
+    offered = {now: [offer.upstream for offer in catalogue.offered("sora-2", now=now)] for now in (99.0, 100.0, 200.0)}
+    assert offered == {99.0: ["first", "longer"], 100.0: ["longer"], 200.0: []}
+    with pytest.raises(InvalidField) as refused:
+        catalogue.choose(model="sora-2", size=None, seconds=None, now=200.0)
+    assert (refused.value.param, refused.value.code) == ("model", "model_retired")
+    assert "'other'" in refused.value.message
+    assert catalogue.choose(model=None, size=None, seconds=None, now=200.0).model == "other"
+    # What was accepted before goes on.
+    assert routes(ends) == ("first",)

@@ -181,7 +181,6 @@ def test_a_file_is_refused_when_it_is_missing_or_doubled_or_for_no_secret(tmp_pa
         ("workers = ", "GATEWAY_CONFIG: cannot be read"),
         ("wrokers = 2", "GATEWAY_WROKERS: no such setting; did you mean GATEWAY_WORKERS?"),
         ("upstream_key = 'sk-1'", "GATEWAY_CONFIG: upstream_key is a secret"),
-        ("[[upstreams]]\nname = 'wan'", "GATEWAY_CONFIG: [[upstreams]] is not supported yet"),
         ("[server]\nbind = 1", "GATEWAY_CONFIG: server is no setting"),
         ("Workers = 2", "GATEWAY_CONFIG: Workers is no setting"),
     ],

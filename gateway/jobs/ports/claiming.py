@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,18 +24,25 @@ class Claims(Protocol):
     def release(self, job: Job, *, due_at: float) -> None:
         """Give a claim back unused; nothing where it is no longer held."""
 
+    def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
+        """Return queued jobs, oldest first, from behind `after`."""
+
+    def reroute(self, job: Job, routes: Sequence[str]) -> bool:
+        """Give a queued job that has not changed since it was read other routes; False where it has changed."""
+
     def expired_in_queue(self, *, before: float, limit: int) -> Sequence[Job]:
         """Return queued jobs accepted before an instant, oldest first."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Lane:
-    """One upstream key with the models it may be asked for, as the submit step sees it."""
+    """One upstream key with the jobs it may take now, as the submit step sees it."""
 
     upstream: str
     key: str
     fingerprint: str
-    models: Sequence[str]
+    routes: Collection[tuple[str, ...]]
+    """Of queued jobs: only those whose `routes` are among these."""
     max_concurrent: int
 
 
@@ -64,6 +71,9 @@ class Submissions(Protocol):
 
     def take_turn(self, lane: Lane, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim queued jobs for a lane, as many as it has free slots and at most `limit`: fair among clients."""
+
+    def waiting_routes(self) -> Collection[tuple[str, ...]]:
+        """Return the different `routes` of all queued jobs."""
 
     def begin(
         self, job: Job, lane: Lane, *, fingerprint: str, due_at: float, now: float

@@ -132,6 +132,9 @@ class Queries(Protocol):
     def upstream_keys(self) -> Sequence[KeyState]:
         """Return every upstream key that was used or paused."""
 
+    def in_hand(self) -> Mapping[str, int]:
+        """Return by upstream how many unfinished videos belong to it: submitted, or about to be."""
+
     def counts(self) -> Mapping[str, int]:
         """Return the number of unfinished jobs by status."""
 

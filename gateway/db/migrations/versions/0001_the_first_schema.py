@@ -106,6 +106,7 @@ def upgrade() -> None:
         sa.Column("missing_since", sa.Double(), nullable=True),
         sa.Column("stood_still_s", sa.Double(), nullable=False),
         sa.Column("bucket_failed", sa.Boolean(), nullable=False),
+        sa.Column("routes", sa.Text(), server_default="", nullable=False),
         sa.Column("upstream", sa.Text(), nullable=True),
         sa.Column("upstream_key", sa.Text(), nullable=True),
         sa.Column("key_fingerprint", sa.Text(), nullable=True),
@@ -183,6 +184,7 @@ def upgrade() -> None:
         unique=False,
         **_where("status IN ('queued', 'submitting', 'rendering', 'storing')"),
     )
+    op.create_index("ix_jobs_routes", "jobs", ["routes"], unique=False, **_where("status = 'queued'"))
     op.create_index(
         "ix_jobs_waiting", "jobs", ["created_at", "id", "model"], unique=False, **_where("status = 'queued'")
     )
