@@ -23,11 +23,40 @@ class SqlClaims:
         """Claim up to `limit` due jobs in `status`, the longest due first."""
         if limit <= 0 or not self._any_due(status, now):
             return []
+        return self._claim(is_due(status, now), worker=worker, limit=limit, until=now + lease_s, now=now)
+
+    def round(
+        self,
+        upstream: str,
+        fingerprint: str,
+        *,
+        worker: str,
+        least: int,
+        limit: int,
+        until: float,
+        lease_s: float,
+        now: float,
+    ) -> Sequence[Job]:
+        """Claim the rendering jobs that one upstream key accepted and that are due before `until`, at most `limit`.
+
+        Nothing is claimed unless one is due now, and `least` are due before `until`.
+        """
+        theirs = (jobs.c.upstream == upstream, jobs.c.key_fingerprint == fingerprint)
+        soon = sa.and_(is_due(Status.RENDERING, until), *theirs)
+        with self._database.read() as connection:
+            first = connection.scalars(sa.select(jobs.c.due_at).where(soon).order_by(jobs.c.due_at).limit(least)).all()
+        if len(first) < least or first[0] > now:
+            return []
+        return self._claim(soon, worker=worker, limit=limit, until=now + lease_s, now=now)
+
+    def _claim(
+        self, which: sa.ColumnElement[bool], *, worker: str, limit: int, until: float, now: float
+    ) -> Sequence[Job]:
         # Materialised, since PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) more than once
         # and then take more than n. SQLite leaves the lock clause out; its transaction is alone anyway.
         picked = (
             sa.select(jobs.c.id)
-            .where(is_due(status, now))
+            .where(which)
             .order_by(jobs.c.due_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -37,7 +66,7 @@ class SqlClaims:
         statement = (
             sa.update(jobs)
             .where(jobs.c.id.in_(sa.select(picked.c.id)))
-            .values(due_at=now + lease_s, claim_token=jobs.c.claim_token + 1, claimed_by=worker, claimed_at=now)
+            .values(due_at=until, claim_token=jobs.c.claim_token + 1, claimed_by=worker, claimed_at=now)
             .returning(*jobs.c)
         )
         with self._database.write() as connection:
@@ -62,6 +91,18 @@ class SqlClaims:
         """Give a claim back unused, after which it is held no longer; nothing where it is not held."""
         given_back = (
             sa.update(jobs).where(*held(job)).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
+        )
+        with self._database.write() as connection:
+            connection.execute(given_back)
+
+    def release_all(self, claimed: Sequence[Job], *, due_at: float) -> None:
+        """Give claims back unused; nothing of those that are no longer held."""
+        if not claimed:
+            return
+        theirs = sa.tuple_(jobs.c.id, jobs.c.claim_token, jobs.c.version)
+        still_held = theirs.in_([(job.id, job.claim_token, job.version) for job in claimed])
+        given_back = (
+            sa.update(jobs).where(still_held).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
         )
         with self._database.write() as connection:
             connection.execute(given_back)

@@ -13,6 +13,11 @@ from gateway.jobs.backoff import PROBE_DELAYS_S, delay
 _LONGEST_DEBT_S = 600.0
 """A rate spent further ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
 
+_TICK_S = 0.25
+"""How late at most a tick sees that a request may be made."""
+
+_FAST = 24
+"""Requests a minute from which that lateness counts."""
 
 OPERATOR = "operator"
 """The reason of a pause that somebody wanted."""
@@ -70,15 +75,17 @@ class SqlLanes:
 
         No minute holds more than `per_minute`, wherever it begins. `spent_until` is the instant up to which the rate is
         used up (the generic cell rate algorithm). A second's worth may follow each other at once, so that a tick is no
-        bottleneck, and by as much the rest are further apart. With `owed` all are granted, and who comes
-        later waits for them.
+        bottleneck, and by as much the rest are further apart. With `owed` all are granted, and who comes later waits
+        for them: of one such request at a time the limit is still kept.
         """
         if wanted <= 0:
             return 0
         burst, apart = _pace(per_minute)
+        # Whoever comes every fifth of a second comes late; that is made up for, or it would cost a part of the rate.
+        late = min(_TICK_S, apart / 2) if per_minute >= _FAST else 0.0
         with self._database.write() as connection:
             row = lock_key(connection, upstream, key)
-            spent = max(row["spent_until"], now - apart * burst)
+            spent = max(row["spent_until"], now - apart * burst - late)
             if spent > now + _LONGEST_DEBT_S:
                 spent = now
             # Seconds since 1970 in a double are good to a quarter of a microsecond, an interval may be milliseconds.
@@ -98,9 +105,12 @@ class SqlLanes:
 
 
 def _pace(per_minute: int) -> tuple[int, float]:
-    """How many requests may follow each other at once, and how many seconds the others are apart."""
+    """How many requests may follow each other at once, and how many seconds the others are apart.
+
+    Far enough that those, one that is owed and one that made up for its lateness fit into a minute with all the others.
+    """
     burst = max(1, per_minute // 60)
-    return burst, 60.0 / (per_minute - burst + 1)
+    return burst, 60.0 / max(1, per_minute - burst - (per_minute >= _FAST))
 
 
 def _paused(row: RowMapping, reason: str, answer: str, now: float) -> dict[str, object]:

@@ -204,8 +204,7 @@ def _listed(entry: object, reply: Reply, dialect: Dialect, clean: Cleaner) -> Li
     found = reading.find_id(entry)
     if found is None or not isinstance(entry, Mapping):
         return None
-    body = clean.body(json.dumps(entry).encode())
-    answer = Answer(status=reply.status, body=body, elapsed_s=reply.elapsed_s)
+    answer = Answer(status=reply.status, body=lambda: clean.body(json.dumps(entry).encode()), elapsed_s=reply.elapsed_s)
     job = reading.read_job(entry, dialect.statuses)
     facts = job or reading.Snapshot(id=found, word="", state=None)
     return Listed(

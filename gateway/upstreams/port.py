@@ -43,14 +43,39 @@ class VideoRequest:
     extra: Mapping[str, object] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """What an upstream answered, fit for the job's history: `body` capped at 4 kB, URLs without query and userinfo."""
+    """What an upstream answered, fit for the job's history: `body` capped at 4 kB, URLs without query and userinfo.
 
-    status: int | None
-    """The HTTP status, or None where there was no answer."""
-    body: str = ""
-    elapsed_s: float = 0.0
+    The body may be given as a function, which is called when the body is asked for: most polls bring nothing new, and
+    cleaning what nobody reads would be most of their cost.
+    """
+
+    __slots__ = ("_body", "elapsed_s", "status")
+
+    def __init__(self, *, status: int | None, body: str | Callable[[], str] = "", elapsed_s: float = 0.0) -> None:
+        self.status = status
+        """The HTTP status, or None where there was no answer."""
+        self.elapsed_s = elapsed_s
+        self._body = body
+
+    @property
+    def body(self) -> str:
+        """The answer's own words."""
+        if not isinstance(self._body, str):
+            self._body = self._body()
+        return self._body
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Answer) and self._shown() == other._shown()
+
+    def __hash__(self) -> int:
+        return hash(self._shown())
+
+    def __repr__(self) -> str:
+        return "Answer(status={!r}, body={!r}, elapsed_s={!r})".format(*self._shown())
+
+    def _shown(self) -> tuple[int | None, str, float]:
+        return self.status, self.body, self.elapsed_s
 
 
 # -- the outcomes of a submit ------------------------------------------------------------------------------------------

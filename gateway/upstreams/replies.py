@@ -18,7 +18,7 @@ RETRY_AFTER_MAX_S = 3600.0
 
 def answer_of(reply: Reply, clean: Cleaner) -> Answer:
     """Return what the job's history keeps of an answer."""
-    return Answer(status=reply.status, body=clean.body(reply.body), elapsed_s=reply.elapsed_s)
+    return Answer(status=reply.status, body=lambda: clean.body(reply.body), elapsed_s=reply.elapsed_s)
 
 
 def refused_key(reply: Reply, *, clean: Cleaner) -> KeyRefused | None:

@@ -25,7 +25,7 @@ from gateway.upstreams.content import Limits as DownloadLimits
 from gateway.upstreams.dialect import Dialect
 from gateway.upstreams.http import HttpUpstream
 from gateway.webhooks.signing import derive_secret
-from gateway.wiring.sizes import CLEANERS, POLLERS, SUBMITTERS, TRANSFERS
+from gateway.wiring.sizes import CLEANERS, POLLERS, ROUNDERS, SUBMITTERS, TRANSFERS
 from gateway.wiring.upstreams import ConfiguredUpstream, catalogue_of, configured
 
 _UPLOAD_BLOCK = 1 << 20
@@ -101,7 +101,7 @@ class Installation:
             base_url=upstream.url,
             dialect=dialect,
             submits=self.outbound(SUBMITTERS, reuse=False),
-            calls=self.outbound(POLLERS + TRANSFERS + CLEANERS),
+            calls=self.outbound(POLLERS + ROUNDERS + TRANSFERS + CLEANERS),
             foreign=self.outbound(TRANSFERS, guard=Guard(allow=AllowList())),
             submit_timeout_s=self.settings.submit_timeout_s,
             poll_timeout_s=self.settings.poll_timeout_s,

@@ -23,7 +23,7 @@ from gateway.observability.metrics import Metrics
 from gateway.outbound.session import Reply
 from gateway.webhooks.sender import Sender
 from gateway.wiring.installation import Installation
-from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, SUBMITTERS, TRANSFERS
+from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, ROUNDERS, SUBMITTERS, TRANSFERS
 from gateway.wiring.upstreams import ConfiguredUpstream
 from gateway.worker.abandoned import AbandonedStep
 from gateway.worker.deliver import DeliverStep
@@ -38,6 +38,7 @@ from gateway.worker.reconcile import ReconcileStep
 from gateway.worker.references import References
 from gateway.worker.rerouting import reroute
 from gateway.worker.rests import Rests
+from gateway.worker.rounds import RoundStep
 from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
@@ -174,12 +175,14 @@ def _steps(
         stopping=stopping.is_set,
     )
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
+    rounds = RoundStep(routes=routes, claims=claims, polls=poll, limits=limits, rests=Rests())
     abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
     return [
         (submit, Pool("submit", SUBMITTERS)),
         (reconcile, Pool("reconcile", RECONCILERS)),
         (transfer, Pool("transfer", TRANSFERS)),
         (_deliver(installation, limits, metrics, persistence), Pool("deliver", DELIVERERS)),
+        (rounds, Pool("round", ROUNDERS)),
         (poll, Pool("poll", POLLERS)),
         (abandoned, Pool("abandoned", CLEANERS)),
     ]

@@ -40,6 +40,11 @@ class Limits:
         return max(self.poll_interval_s, self.poll_timeout_s + 5.0)
 
     @property
+    def claims_outlast_polls(self) -> bool:
+        """Whether a claim for a poll lasts longer than until the next one, and so has to be given back."""
+        return self.poll_lease_s > self.poll_interval_s
+
+    @property
     def submit_lease_s(self) -> float:
         """When a submit without an answer may be reconciled though its owner is not proven dead."""
         return self.submit_timeout_s + 2 * self.submit_grace_s

@@ -55,18 +55,22 @@ class PollStep:
     def run(self, job: Job, moment: Moment) -> None:
         """Poll one video, and write down what is new."""
         route = self.routes.of(job)
-        outcome = self._asked(job, route)
+        if not self.settle(job, route, self.asked(job, route), moment) and self.limits.claims_outlast_polls:
+            # The claim had to last as long as an answer may take, which is longer than the video's own clock.
+            self.claims.release(job, due_at=self.next_poll(job, moment()))
+
+    def settle(self, job: Job, route: Route | None, outcome: PollOutcome, moment: Moment) -> bool:
+        """Write down what is new in what the upstream said of a claimed video; False where nothing is."""
         self.metrics.polled(upstream=job.upstream or "", outcome=type(outcome).__name__)
         if route is not None and isinstance(outcome, KeyRefused):
             self._pause(route, job, outcome, moment)
         transition = self._decide(job, outcome, moment())
         if transition is not None:
             self.persistence.record(transition)
-        elif self.limits.poll_lease_s > self.limits.poll_interval_s:
-            # The claim had to last as long as an answer may take, which is longer than the video's own clock.
-            self.claims.release(job, due_at=self._next_poll(job, moment()))
+        return transition is not None
 
-    def _asked(self, job: Job, route: Route | None) -> PollOutcome:
+    def asked(self, job: Job, route: Route | None) -> PollOutcome:
+        """Ask the upstream about one video."""
         if route is None:
             log.error("Video %s belongs to upstream %s, which is not configured.", job.id, job.upstream)
             return NoAnswer(reason="its upstream is not configured", answer=Answer(status=None))
@@ -107,13 +111,13 @@ class PollStep:
         # 100 is shown only once the video lies in the bucket.
         percent = min(outcome.progress, 99) if outcome.progress is not None else job.progress
         if percent > job.progress:
-            due_at = self._next_poll(job, now)
+            due_at = self.next_poll(job, now)
             return lifecycle.progress(job, percent=percent, due_at=due_at, at=now, detail=told(outcome.answer))
         if job.tries or job.missing:
-            return lifecycle.answered(job, due_at=self._next_poll(job, now), at=now, detail=told(outcome.answer))
+            return lifecycle.answered(job, due_at=self.next_poll(job, now), at=now, detail=told(outcome.answer))
         return None
 
-    def _next_poll(self, job: Job, now: float) -> float:
+    def next_poll(self, job: Job, now: float) -> float:
         """From when it was asked, not from when the answer came: a slow upstream does not slow the clock."""
         asked_at = job.claimed_at if job.claimed_at is not None else now
         return max(now, asked_at + self.limits.poll_interval_s)

@@ -48,6 +48,21 @@ def test_no_minute_holds_more_requests_than_the_limit_wherever_it_begins(
         assert sum(granted for at, granted in taken if start <= at < start + 60 - 1e-3) <= per_minute
 
 
+@pytest.mark.parametrize("per_minute", [2, 10, 61])
+def test_one_request_at_a_time_that_is_owed_still_keeps_the_limit(world: World, per_minute: int) -> None:
+    taken: list[float] = []
+    for tick in range(900):
+        now = NOW + tick / 5
+        if world.lanes.take_requests("main", "one", wanted=1, per_minute=per_minute, now=now):
+            # Half of those that were granted need a second one at once, but never two in a row.
+            second = len(taken) % 3 == 0
+            taken += [now] * (1 + second)
+            if second:
+                world.lanes.take_requests("main", "one", wanted=1, per_minute=per_minute, now=now, owed=True)
+    for start in taken:
+        assert sum(start <= at < start + 60 - 1e-3 for at in taken) <= per_minute
+
+
 @pytest.mark.parametrize("per_minute", [1, 30, 60, 600, 1200])
 def test_asking_every_fifth_of_a_second_yields_nearly_the_whole_limit(world: World, per_minute: int) -> None:
     taken = [
@@ -64,7 +79,7 @@ def test_sixteen_threads_together_take_no_more_than_there_is(world: World) -> No
 
 def test_a_clock_that_is_set_back_neither_stops_a_rate_nor_gives_anything_away(world: World) -> None:
     def take_one(now: float) -> int:
-        return world.lanes.take_requests("main", "one", wanted=9, per_minute=60, now=now)
+        return world.lanes.take_requests("main", "one", wanted=9, per_minute=62, now=now)
 
     assert [take_one(NOW), take_one(NOW - 1), take_one(NOW - 0.5), take_one(NOW + 1)] == [1, 0, 0, 1]
     assert [take_one(NOW - 3600), take_one(NOW - 3599.1), take_one(NOW - 3599)] == [0, 0, 1]
@@ -72,7 +87,7 @@ def test_a_clock_that_is_set_back_neither_stops_a_rate_nor_gives_anything_away(w
 
 def test_requests_that_were_owed_are_waited_for_by_those_that_come_later(world: World) -> None:
     def take_one(now: float, *, wanted: int = 1, owed: bool = False) -> int:
-        return world.lanes.take_requests("main", "one", wanted=wanted, per_minute=6, now=now, owed=owed)
+        return world.lanes.take_requests("main", "one", wanted=wanted, per_minute=7, now=now, owed=owed)
 
     assert [take_one(NOW), take_one(NOW, wanted=3, owed=True)] == [1, 3]
     assert [take_one(NOW + after) for after in (1, 10, 39, 40, 41, 50)] == [0, 0, 0, 1, 0, 1]
@@ -227,7 +242,7 @@ def test_what_the_operator_paused_is_never_probed_and_only_resuming_ends_it(worl
 
 def test_what_is_owed_is_taken_at_once_and_paid_by_those_who_come_later(world: World) -> None:
     def wanted(at: float, *, owed: bool = False) -> int:
-        return world.lanes.take_requests("main", "one", wanted=1, per_minute=60, now=at, owed=owed)
+        return world.lanes.take_requests("main", "one", wanted=1, per_minute=62, now=at, owed=owed)
 
     assert [wanted(NOW), wanted(NOW, owed=True), wanted(NOW, owed=True)] == [1, 1, 1]
     assert [wanted(NOW + 1), wanted(NOW + 2), wanted(NOW + 3)] == [0, 0, 1]

@@ -116,10 +116,11 @@ def test_a_slow_submit_of_a_worker_that_lives_is_left_to_it(rig: Rig) -> None:
 
 @pytest.fixture
 def hurried(ground: Ground, database_url: str) -> Iterator[Rig]:
-    """Two workers that would ask three times as often as they may."""
+    """Two workers that would ask three times as often as they may, of an upstream that has to be asked one by one."""
     with ground.rig(
+        dialect="apiyi",
         database_url=database_url,
-        simulator={"requests_per_minute": PER_MINUTE + JITTER, "render_s": 45.0},
+        simulator={"requests_per_minute": PER_MINUTE + JITTER, "render_s": 45.0, "habits": False},
         upstream_requests_per_minute=PER_MINUTE,
         upstream_max_concurrent=16,
         poll_interval_s=5,

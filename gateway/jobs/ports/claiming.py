@@ -15,6 +15,23 @@ class Claims(Protocol):
     def due(self, status: Status, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim up to `limit` due jobs in `status` and push their `due_at` by `lease_s`."""
 
+    def round(
+        self,
+        upstream: str,
+        fingerprint: str,
+        *,
+        worker: str,
+        least: int,
+        limit: int,
+        until: float,
+        lease_s: float,
+        now: float,
+    ) -> Sequence[Job]:
+        """Claim the rendering jobs that one upstream key accepted and that are due before `until`, at most `limit`.
+
+        Nothing is claimed unless one is due now, and `least` are due before `until`.
+        """
+
     def holds(self, job: Job) -> bool:
         """Whether the claim under which this job was read is still the last one and the job has not moved on."""
 
@@ -23,6 +40,9 @@ class Claims(Protocol):
 
     def release(self, job: Job, *, due_at: float) -> None:
         """Give a claim back unused; nothing where it is no longer held."""
+
+    def release_all(self, claimed: Sequence[Job], *, due_at: float) -> None:
+        """Give claims back unused; nothing of those that are no longer held."""
 
     def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
         """Return queued jobs, oldest first, from behind `after`."""

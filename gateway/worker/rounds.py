@@ -1,0 +1,117 @@
+"""Rounds: where the upstream can list, one page of its list is the poll of up to 100 videos."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from gateway.jobs.job import Job
+from gateway.jobs.ports import Claims
+from gateway.upstreams.port import Key, KeyRefused, Listed, NoAnswer, Page
+from gateway.worker.limits import Limits
+from gateway.worker.moment import Moment
+from gateway.worker.poll import PollStep
+from gateway.worker.rests import Rests
+from gateway.worker.routes import Route, Routes
+
+log = logging.getLogger(__name__)
+
+PAGE = 100
+"""Videos on a page of the list: what is asked for, and what the protocol's own allows at most."""
+
+WORTH_IT = 4
+"""So many videos in hand make a page cheaper for everybody than a poll of each."""
+
+_MOST = 2000
+"""Videos of one round: claimed together, so that they are asked about together from then on."""
+
+_SPARE_PAGES = 2
+"""For what others than the videos looked for stand on the pages: finished ones, above all."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RoundStep:
+    """Asks about all the videos of a key at once. What a list does not show, or not well, is polled one by one."""
+
+    routes: Routes
+    claims: Claims
+    polls: PollStep
+    limits: Limits
+    rests: Rests
+    """Keys whose list was of no use, and which are polled one by one for a while."""
+
+    def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+        """Claim a round for each key that can list and has enough in hand, at most `limit`."""
+        work: list[Callable[[], None]] = []
+        for route, key in self._listing(moment()):
+            if len(work) < limit:
+                jobs = self._claimed(route, key, worker, moment)
+                if jobs:
+                    work.append(partial(self.run, jobs, route, key, moment))
+        return work
+
+    def _listing(self, now: float) -> Iterator[tuple[Route, Key]]:
+        for route, key in self.routes.every_key():
+            if route.adapter.facts.can_list and not self.rests.resting(route.name, key.name, now=now):
+                yield route, key
+
+    def _claimed(self, route: Route, key: Key, worker: str, moment: Moment) -> Sequence[Job]:
+        now = moment()
+        # Half an interval early at most: who was accepted in between falls into step with the others.
+        jobs = self.claims.round(
+            route.name, key.fingerprint, worker=worker, least=WORTH_IT, limit=_MOST,
+            until=now + self.limits.poll_interval_s / 2, lease_s=self.limits.poll_lease_s, now=now,
+        )  # fmt: skip
+        pages = self.routes.afford(route.name, key.name, _pages(len(jobs)), now=now)
+        left = jobs[pages * PAGE :]
+        if left:
+            free_at = self.routes.free_at(route.name, key.name, now=now)
+            self.claims.release_all(left, due_at=free_at)
+        return jobs[: pages * PAGE]
+
+    def run(self, jobs: Sequence[Job], route: Route, key: Key, moment: Moment) -> None:
+        """Walk the list until it has shown every video of the round, and write down what is new."""
+        wanted = {job.upstream_job_id or "": job for job in jobs}
+        quiet: list[Job] = []
+        for video in self._walk(route, key, wanted, moment):
+            job = wanted.pop(video.upstream_job_id, None)
+            if job is not None and not self.polls.settle(job, route, video.poll, moment):
+                quiet.append(job)
+        if quiet and self.limits.claims_outlast_polls:
+            self.claims.release_all(quiet, due_at=self.polls.next_poll(quiet[0], moment()))
+        if wanted:
+            self._unlisted(list(wanted.values()), route, key, moment)
+
+    def _walk(self, route: Route, key: Key, wanted: dict[str, Job], moment: Moment) -> Iterator[Listed]:
+        after: str | None = None
+        most = _pages(len(wanted))
+        for number in range(most + _SPARE_PAGES):
+            if number >= most:
+                self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
+            page = route.adapter.page(key, after=after)
+            if not isinstance(page, Page):
+                return
+            yield from page.videos
+            if not wanted or page.next is None:
+                return
+            after = page.next
+
+    def _unlisted(self, jobs: Sequence[Job], route: Route, key: Key, moment: Moment) -> None:
+        """Ask about one that the list did not show: where that brings no answer either, none has one."""
+        self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
+        first, *others = jobs
+        outcome = self.polls.asked(first, route)
+        self.polls.settle(first, route, outcome, moment)
+        if isinstance(outcome, NoAnswer | KeyRefused):
+            for job in others:
+                self.polls.settle(job, route, outcome, moment)
+        elif others:
+            log.info("The list of upstream %s does not show %d videos; they are polled.", route.name, len(jobs))
+            self.rests.until(route.name, key.name, moment() + self.limits.poll_interval_s)
+            self.claims.release_all(others, due_at=moment())
+
+
+def _pages(videos: int) -> int:
+    return -(-videos // PAGE)
