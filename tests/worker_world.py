@@ -24,6 +24,7 @@ from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
+from gateway.worker.paces import Paces
 from gateway.worker.persistence import Persistence
 from gateway.worker.poll import PollStep
 from gateway.worker.reconcile import ReconcileStep
@@ -132,6 +133,7 @@ class Worker:
             upstreams={"main": route} if self.configured else {},
             catalogue=Catalogue(models={"sora-2": [offer]}),
             lanes=self.world.lanes,
+            paces=Paces(self.world.lanes),
         )
         shared: dict[str, Any] = {"routes": self.routes, "limits": self.limits}
         written: dict[str, Any] = {"claims": self.world.claims, "persistence": self.persistence}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import sqlalchemy as sa
 from sqlalchemy.engine import RowMapping
 
@@ -9,6 +11,7 @@ from gateway.db.engine import Database
 from gateway.db.submissions import lock_key
 from gateway.db.tables import upstream_keys
 from gateway.jobs.backoff import PROBE_DELAYS_S, delay
+from gateway.jobs.ports import Narrowed
 
 _LONGEST_DEBT_S = 600.0
 """A rate spent further ahead was spent by a clock that has been set back; nobody waits until it has caught up."""
@@ -67,6 +70,31 @@ class SqlLanes:
                 .where(*paused)
                 .values(paused_at=None, pause_reason=None, probe_at=None, probes=0, last_answer_at=now)
             )
+
+    def narrow(self, upstream: str, key: str, *, to: int, wait_s: float, now: float) -> None:
+        """Note that a key is to be asked for `to` requests a minute, and for none within the next `wait_s`."""
+        apart = _pace(to)[1]
+        wait_until = now + min(wait_s, _LONGEST_DEBT_S) - apart
+        with self._database.write() as connection:
+            row = lock_key(connection, upstream, key)
+            connection.execute(
+                sa.update(upstream_keys)
+                .where(*_is(upstream, key))
+                .values(narrowed_to=to, narrowed_at=now, spent_until=max(row["spent_until"], wait_until))
+            )
+
+    def narrowed(self, *, since: float) -> Mapping[tuple[str, str], Narrowed]:
+        """Return by upstream and key which were narrowed since then."""
+        with self._database.read() as connection:
+            rows = connection.execute(
+                sa.select(
+                    upstream_keys.c.upstream,
+                    upstream_keys.c.key,
+                    upstream_keys.c.narrowed_to,
+                    upstream_keys.c.narrowed_at,
+                ).where(upstream_keys.c.narrowed_at >= since)
+            )
+            return {(row.upstream, row.key): Narrowed(to=row.narrowed_to, at=row.narrowed_at) for row in rows}
 
     def take_requests(
         self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float, owed: bool = False

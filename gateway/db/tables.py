@@ -196,6 +196,8 @@ upstream_keys = sa.Table(
     sa.Column("probe_at", Instant),
     sa.Column("probes", sa.Integer, nullable=False, server_default="0"),
     sa.Column("spent_until", Instant, nullable=False, server_default="0"),
+    sa.Column("narrowed_to", sa.Integer),
+    sa.Column("narrowed_at", Instant),
     sa.Column("last_answer", sa.Text),
     sa.Column("last_answer_at", Instant),
 )

@@ -30,6 +30,7 @@ from gateway.worker.deliver import DeliverStep
 from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
 from gateway.worker.limits import Limits
+from gateway.worker.paces import Paces
 from gateway.worker.persistence import Persistence
 from gateway.worker.poll import PollStep
 from gateway.worker.pools import Pool
@@ -55,6 +56,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         upstreams={upstream.name: _route(upstream) for upstream in installation.upstreams.values()},
         catalogue=installation.catalogue,
         lanes=SqlLanes(installation.database),
+        paces=Paces(SqlLanes(installation.database)),
     )
     steps = _steps(
         installation,

@@ -64,6 +64,8 @@ class PollStep:
         self.metrics.polled(upstream=job.upstream or "", outcome=type(outcome).__name__)
         if route is not None and isinstance(outcome, KeyRefused):
             self._pause(route, job, outcome, moment)
+        if route is not None and isinstance(outcome, NoAnswer):
+            self.routes.heard(route.name, route.key_of(job).name, outcome, now=moment())
         transition = self._decide(job, outcome, moment())
         if transition is not None:
             self.persistence.record(transition)

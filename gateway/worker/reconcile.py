@@ -14,7 +14,7 @@ from gateway.jobs.backoff import RECONCILE_DELAYS_S, delay
 from gateway.jobs.errors import StaleJob
 from gateway.jobs.job import Failure, Job, Status
 from gateway.jobs.ports import Claims, Submission, Submissions
-from gateway.upstreams.port import Listed, Page
+from gateway.upstreams.port import Listed, NoAnswer, Page
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
@@ -123,6 +123,8 @@ class ReconcileStep:
             if moment() > until or not self.routes.afford(route.name, key.name, 1, now=moment(), owed=number > 0):
                 break
             page = route.adapter.page(key, after=after)
+            if isinstance(page, NoAnswer):
+                self.routes.heard(route.name, key.name, page, now=moment())
             if not isinstance(page, Page):
                 break
             self._read(page, walk, job, route, since)

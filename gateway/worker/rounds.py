@@ -91,6 +91,8 @@ class RoundStep:
             if number >= most:
                 self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
             page = route.adapter.page(key, after=after)
+            if isinstance(page, NoAnswer):
+                self.routes.heard(route.name, key.name, page, now=moment())
             if not isinstance(page, Page):
                 return
             yield from page.videos

@@ -9,7 +9,12 @@ from dataclasses import dataclass
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.job import Job
 from gateway.jobs.ports import Claims, Lanes
-from gateway.upstreams.port import Key, Upstream
+from gateway.upstreams.port import ContentNotReady, Key, NoAnswer, NotAccepted, Upstream
+from gateway.worker.paces import Paces
+
+Heard = NotAccepted | NoAnswer | ContentNotReady
+
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,15 +28,6 @@ class Route:
     """Videos in progress upstream at once, per key."""
     requests_per_minute: int
     """All calls, per key; 0 for no limit."""
-
-    @property
-    def apart_s(self) -> float:
-        """How far apart its requests are where it has a limit; else 0."""
-        return 60.0 / self.requests_per_minute if self.requests_per_minute else 0.0
-
-    def at_once(self, wanted: int) -> int:
-        """How many of `wanted` requests its rate may ever grant together: a second's worth, at least one."""
-        return min(wanted, max(1, self.requests_per_minute // 60)) if self.requests_per_minute else wanted
 
     def key(self, name: str) -> Key:
         """Return the key of that name, or where there is none any more the first."""
@@ -77,6 +73,7 @@ class Routes:
     upstreams: Mapping[str, Route]
     catalogue: Catalogue
     lanes: Lanes
+    paces: Paces
 
     def of(self, job: Job) -> Route | None:
         """Return the upstream that a job belongs to, where it is still configured."""
@@ -86,12 +83,21 @@ class Routes:
         """Return every upstream key, the upstreams in their order."""
         return [(route, key) for route in self.upstreams.values() for key in route.keys]
 
+    def at_once(self, upstream: str, key: str, wanted: int, *, now: float) -> int:
+        """How many of `wanted` requests a key's rate may ever grant together: a second's worth, at least one."""
+        per_minute = self._per_minute(upstream, key, now)
+        return min(wanted, max(1, per_minute // 60)) if per_minute else wanted
+
     def afford(self, upstream: str, key: str, wanted: int, *, now: float, owed: bool = False) -> int:
         """Take up to `wanted` requests from a key's rate; all of them where it has no limit, or with `owed`."""
-        per_minute = self.upstreams[upstream].requests_per_minute
-        if not per_minute or not wanted:
-            return wanted
-        return self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed)
+        if not wanted:
+            return 0
+        per_minute = self._per_minute(upstream, key, now)
+        granted = wanted
+        if per_minute:
+            granted = self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed)
+        self.paces.asked(upstream, key, granted, now=now)
+        return granted
 
     def free_at(self, upstream: str, key: str, *, now: float) -> float:
         """Return when a key's rate grants the next request.
@@ -99,8 +105,19 @@ class Routes:
         Whoever was refused comes back at that very instant: then the order of the steps in a tick decides who gets it,
         and not who happens to ask first.
         """
-        per_minute = self.upstreams[upstream].requests_per_minute
+        per_minute = self._per_minute(upstream, key, now)
         return self.lanes.next_request_at(upstream, key, per_minute=per_minute, now=now) if per_minute else now
+
+    def heard(self, upstream: str, key: str, outcome: Heard, *, now: float) -> None:
+        """Take note of an upstream's answer: a 429 for rate narrows the key's pace for everybody."""
+        if outcome.answer.status == _TOO_MANY:
+            configured = self.upstreams[upstream].requests_per_minute
+            asked_s = outcome.retry_after_s
+            self.paces.turned_away(upstream, key, configured=configured, retry_after_s=asked_s, now=now)
+
+    def _per_minute(self, upstream: str, key: str, now: float) -> int:
+        configured = self.upstreams[upstream].requests_per_minute
+        return self.paces.per_minute(upstream, key, configured=configured, now=now)
 
     def admitted(self, claimed: Sequence[Job], *, claims: Claims, now: float, put_off: PutOff) -> Sequence[Job]:
         """Return the claimed jobs that their keys' rates let ask now; the others are given back until their time."""
@@ -129,7 +146,8 @@ class Routes:
             count = self.afford(upstream, key, len(mine), now=now)
             told += [(job, None) for job in mine[:count]]
             if count < len(mine):
-                apart_s, free_at = self.upstreams[upstream].apart_s, self.free_at(upstream, key, now=now)
+                apart_s = 60.0 / (self._per_minute(upstream, key, now) or 60.0)
+                free_at = self.free_at(upstream, key, now=now)
                 told += [(job, free_at + apart_s * min(place, 3)) for place, job in enumerate(mine[count:])]
         put_off.note(told, now=now)
         return told

@@ -68,13 +68,13 @@ class SubmitStep:
         """Take turns on every lane with room, at most `limit` jobs in all."""
         work: list[Callable[[], None]] = []
         for route, lane in self.failover.lanes(now=moment()):
-            jobs = self._take_turn(route, lane, worker, limit - len(work), moment())
+            jobs = self._take_turn(lane, worker, limit - len(work), moment())
             work += [partial(self.run, job, route, lane, moment) for job in jobs]
         return work
 
-    def _take_turn(self, route: Route, lane: Lane, worker: str, limit: int, now: float) -> Sequence[Job]:
+    def _take_turn(self, lane: Lane, worker: str, limit: int, now: float) -> Sequence[Job]:
         lease_s = self.limits.prepare_lease_s
-        most = min(limit, route.at_once(limit))
+        most = self.routes.at_once(lane.upstream, lane.key, limit, now=now)
         jobs = self.submissions.take_turn(lane, worker=worker, limit=most, lease_s=lease_s, now=now)
         affordable = self.routes.afford(lane.upstream, lane.key, len(jobs), now=now)
         for job in jobs[affordable:]:
@@ -196,6 +196,7 @@ class SubmitStep:
         asked_s, now = outcome.retry_after_s, moment()
         # Without a status there was nobody to turn it away.
         gone = outcome.answer.status is None
+        self.routes.heard(submission.upstream, submission.key, outcome, now=now)
         self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=now, unreachable=gone)
         at_once = gone and self.failover.elsewhere(job, submission.upstream, now=now)
         due_at = now if at_once else now + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)

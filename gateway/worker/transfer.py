@@ -139,6 +139,7 @@ class TransferStep:
                     reason = "asked with another key"
                     self._not_ready(job, ContentNotReady(reason=reason, answer=outcome.answer), moment)
                 case ContentNotReady():
+                    self.routes.heard(route.name, key.name, outcome, now=moment())
                     self._not_ready(job, outcome, moment)
                 case KeyRefused():
                     self._key_refused(job, outcome, route.name, key.name, moment)

@@ -167,3 +167,20 @@ def longest_idle_slot(rig: Rig, videos: list[str]) -> float:
     taken = sorted(each["submitting"] for each in times)
     # The first five found five places; each of the others waited for one to be freed.
     return max(begun - free for begun, free in zip(taken[5:], freed, strict=False))
+
+
+def test_a_limit_that_nobody_configured_is_learned_from_a_few_429s(ground: Ground) -> None:
+    with ground.rig(
+        dialect="apiyi",
+        simulator={"requests_per_minute": 30, "render_s": 60.0, "habits": False},
+        upstream_max_concurrent=12,
+        poll_interval_s=5,
+        max_wait_s=900,
+    ) as rig:
+        videos = [rig.post(rig.prompt()) for _ in range(24)]
+        rig.play(rig.final(*videos), most_leap_s=1.0)
+        books = rig.simulator.books()
+        assert {rig.status(video_id) for video_id in videos} == {"completed"}
+        minutes = (rig.time.wall() - rig.events(videos[0])[0]["at"]) / 60
+        # Twelve videos at once would be asked about 144 times a minute.
+        assert 0 < books.count("refused_rate") < 6 * minutes

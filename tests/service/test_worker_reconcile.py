@@ -298,7 +298,7 @@ def test_a_list_that_comes_back_is_believed(worker: Worker) -> None:
 
 
 def test_a_walk_takes_its_pages_from_the_keys_rate(make_worker: Callable[..., Worker]) -> None:
-    worker = make_worker(requests_per_minute=6)
+    worker = make_worker(requests_per_minute=7)
     job = worker.lost()
     look(worker)
     assert worker.upstream.asked_after == []

@@ -110,7 +110,7 @@ def test_a_poll_for_links_that_brings_none_changes_nothing_for_the_content(worke
 
 
 def test_a_poll_for_links_is_taken_from_the_rate_of_those_who_come_later(make_worker: Callable[..., Worker]) -> None:
-    worker = make_worker(requests_per_minute=6)
+    worker = make_worker(requests_per_minute=7)
     job = worker.storing()
     worker.time.on(60)
     fetch(worker, job, NOT_YET)
@@ -127,7 +127,7 @@ def test_a_poll_for_links_is_taken_from_the_rate_of_those_who_come_later(make_wo
 def test_a_database_that_is_away_for_a_moment_costs_the_links_and_not_the_try(
     make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worker = make_worker(requests_per_minute=6)
+    worker = make_worker(requests_per_minute=7)
     job = worker.storing()
     worker.time.on(60)
     fetch(worker, job, NOT_YET)

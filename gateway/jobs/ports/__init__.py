@@ -15,6 +15,7 @@ from gateway.jobs.ports.claiming import (
     Claims,
     Lane,
     Lanes,
+    Narrowed,
     Submission,
     Submissions,
 )
@@ -70,6 +71,7 @@ __all__ = [
     "Lanes",
     "Ledger",
     "Leftover",
+    "Narrowed",
     "Outbox",
     "Queries",
     "RateLimits",

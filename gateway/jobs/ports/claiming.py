@@ -135,6 +135,14 @@ class Submissions(Protocol):
         """Free the slot of a submission."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Narrowed:
+    """To how many requests a minute a key was narrowed, and when."""
+
+    to: int
+    at: float
+
+
 class Lanes(Protocol):
     """Upstream keys: their pauses and their request rates, kept by all workers together."""
 
@@ -146,6 +154,12 @@ class Lanes(Protocol):
 
     def answered(self, upstream: str, key: str, *, now: float) -> None:
         """The key was taken: end its pause, where there is one."""
+
+    def narrow(self, upstream: str, key: str, *, to: int, wait_s: float, now: float) -> None:
+        """Note that a key is to be asked for `to` requests a minute, and for none within the next `wait_s`."""
+
+    def narrowed(self, *, since: float) -> Mapping[tuple[str, str], Narrowed]:
+        """Return by upstream and key which were narrowed since then."""
 
     def take_requests(
         self, upstream: str, key: str, *, wanted: int, per_minute: int, now: float, owed: bool = False

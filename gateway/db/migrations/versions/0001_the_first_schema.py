@@ -53,6 +53,8 @@ def upgrade() -> None:
         sa.Column("probe_at", sa.Double(), nullable=True),
         sa.Column("probes", sa.Integer(), server_default="0", nullable=False),
         sa.Column("spent_until", sa.Double(), server_default="0", nullable=False),
+        sa.Column("narrowed_to", sa.Integer(), nullable=True),
+        sa.Column("narrowed_at", sa.Double(), nullable=True),
         sa.Column("last_answer", sa.Text(), nullable=True),
         sa.Column("last_answer_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("upstream", "key", name=op.f("pk_upstream_keys")),
