@@ -12,7 +12,7 @@ from gateway.db.lanes import SqlLanes
 from gateway.db.queries import SqlQueries
 from gateway.jobs.errors import NotFound
 from gateway.jobs.ports import KeyState
-from gateway.settings import SettingsError, is_loopback, master_key
+from gateway.settings import ONLY, SettingsError, is_loopback, master_key
 from gateway.upstreams.port import Key, KeyRefused
 from gateway.webhooks.signing import well_formed
 from gateway.wiring import Installation
@@ -31,7 +31,8 @@ def checks(installation: Installation) -> Iterator[Check]:
     yield "bucket", lambda: _bucket(installation)
     for upstream in installation.upstreams.values():
         for key in upstream.keys:
-            yield f"upstream {upstream.name}, key {key.name}", partial(_upstream, upstream, key)
+            named = "upstream" if upstream.name == ONLY else f"upstream {upstream.name}"
+            yield f"{named} key {key.name}", partial(_upstream, upstream, key)
     yield "webhook secret", lambda: _webhook_secret(installation)
     yield "API keys", lambda: _api_keys(installation)
 

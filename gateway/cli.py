@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import click
 
 from gateway import __version__
+from gateway.client.cli import download, generate, watch
 from gateway.observability.metrics_dir import shared_counters
 from gateway.settings import Address, Settings, SettingsError
 from gateway.settings.values import address as parse_address
@@ -334,3 +335,7 @@ def listen(*, bind: str, webhook_secrets: tuple[str, ...]) -> None:
         inbox.stop()
     except OSError as error:
         _fail(f"gateway listen: {error}", 2)
+
+
+for _command in (generate, watch, download):
+    main.add_command(_command)

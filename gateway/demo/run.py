@@ -20,10 +20,10 @@ from typing import Any
 import requests
 from rich.console import Console
 
+from gateway.client.progress import shown_progress
 from gateway.demo import mp4
 from gateway.demo.inbox import Callback, Inbox
 from gateway.demo.picture import photograph
-from gateway.demo.progress import shown_progress
 from gateway.demo.s3server import EmbeddedS3, S3ServerError
 from gateway.demo.simulator.settings import SimulatorSettings
 from gateway.demo.simulator.simulator import Simulator

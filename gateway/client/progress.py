@@ -1,23 +1,40 @@
-"""Progress on a terminal as a bar, and elsewhere as a line now and then."""
+"""Progress on a terminal as one line that is redrawn, and in a pipe or in CI as a line now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TransferSpeedColumn,
+)
 
 _STEP_PERCENT = 25
 
 
+def terminal(environ: Mapping[str, str], *, stderr: bool = False) -> Console:
+    """Return the console to write to; in CI never a bar, even where a terminal is pretended."""
+    return Console(highlight=False, soft_wrap=True, stderr=stderr, force_terminal=False if environ.get("CI") else None)
+
+
 @contextmanager
-def shown_progress(console: Console, what: str, *, total: int) -> Iterator[Callable[[int, str], None]]:
+def shown_progress(
+    console: Console, what: str, *, total: int, in_bytes: bool = False
+) -> Iterator[Callable[[int, str], None]]:
     """Yield a function that is told how much of `total` is done, and a word on the state."""
     if not console.is_terminal:
         yield _lines(console, what, total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    measure: tuple[ProgressColumn, ...] = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else ()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *measure, TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
 

@@ -1,0 +1,1 @@
+"""A client of a running gateway: what `gateway generate`, `watch` and `download` do."""
