@@ -165,7 +165,7 @@ def _polled(reply: Reply, decoded: object, dialect: Dialect, answer: Answer, cle
         return no_answer(reply, clean=clean)
     if decoded is None:
         return NoAnswer(reason="not JSON", answer=answer)
-    job = reading.read_job(decoded, dialect.statuses)
+    job = reading.read_job(decoded, dialect.statuses, unread=dialect.secret_fields)
     if job is None:
         return NoAnswer(reason="no job", answer=answer)
     return _outcome_of(job, answer, clean)
@@ -181,7 +181,7 @@ def _outcome_of(job: reading.Snapshot, answer: Answer, clean: Cleaner) -> PollOu
         return Failed(code=code, message=_failure_message(job, code, clean), answer=answer)
     if job.blocked:
         return Failed(code="content_policy_violation", message="The result was withheld by moderation.", answer=answer)
-    return Finished(answer=answer, expires_at=job.expires_at, content_urls=job.urls)
+    return Finished(answer=answer, expires_at=job.expires_at, content_urls=job.urls, cost=job.cost)
 
 
 def _failure_message(job: reading.Snapshot, code: str, clean: Cleaner) -> str:

@@ -38,6 +38,8 @@ class Dialect:
     query: Mapping[str, str] = field(default_factory=dict)
     """Goes with every call to the upstream itself, such as Azure's `api-version`."""
     body: Callable[[VideoRequest], Body] = multipart
+    secret_fields: frozenset[str] = frozenset()
+    """Fields of its answers that the history does not keep, and in which no content is looked for."""
     statuses: Mapping[str, State] = field(default_factory=dict)
     """Status words of its own, normalised, where they differ from the common table."""
     content_first: Literal["path", "urls"] = "path"

@@ -158,7 +158,7 @@ class HttpUpstream:
     def _cleaner(self, key: port.Key, *names: str) -> Cleaner:
         # A host of one plain word ("video") would tear holes into innocent messages.
         host = [self._origin.host] if "." in self._origin.host else []
-        return Cleaner(secrets=(key.secret,), names=(*host, *names))
+        return Cleaner(secrets=(key.secret,), names=(*host, *names), hidden=self._dialect.secret_fields)
 
     def _silence(self, started: float) -> port.Answer:
         return port.Answer(status=None, elapsed_s=self._clock() - started)

@@ -54,8 +54,8 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _OVERLOAD = re.compile(
-    r"overloaded|at capacity|no healthy upstream|no available (?:channel|server|worker)|too many requests"
-    r"|负载已饱和|无可用渠道",
+    r"overloaded|at capacity|no healthy upstream|no available (?:channel|server|worker|(?:model )?provider)"
+    r"|too many requests|负载已饱和|无可用渠道",
     re.IGNORECASE,
 )
 _MODEL = re.compile(

@@ -72,7 +72,8 @@ class Api:
             ("POST", videos, self.create, True),
             ("GET", one, self.retrieve, True),
             ("GET", f"{one}/content", self.content, True),
-            ("GET", f"{dialect.path}/models", self.list_models, True),
+            ("GET", f"{dialect.path}{dialect.models_path}", self.list_models, True),
+            ("GET", f"{dialect.path}{dialect.key_path}", self.show_key, dialect.key_path is not None),
             ("GET", videos, self.show_list, dialect.can_list),
             ("DELETE", one, self.delete, dialect.can_delete),
             ("POST", f"{one}/remix", self.remix, dialect.can_remix),
@@ -165,6 +166,10 @@ class Api:
         del owner
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in self._models]
         return answer({"object": "list", "data": models})
+
+    def show_key(self, owner: str) -> Response:
+        """Tell that the key is good."""
+        return answer({"data": {"label": owner, "limit": None, "usage": 0}})
 
     def film_of(self, video: Video) -> Film:
         """Return the content of a video, whether it is finished or not."""

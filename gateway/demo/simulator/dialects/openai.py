@@ -38,7 +38,11 @@ class OpenAI:
     """Whether `?variant=thumbnail|spritesheet` is known."""
     prompt_max: ClassVar[int] = 32_000
     takes_json: ClassVar[bool] = True
-    """Whether a submit may be JSON; a form is taken always."""
+    """Whether a submit may be JSON."""
+    takes_forms: ClassVar[bool] = True
+    key_path: ClassVar[str | None] = None
+    """Where a key can be looked at, from `path`; None: nowhere."""
+    models_path: ClassVar[str] = "/models"
     refuses_unknown_fields: ClassVar[bool] = True
     seconds_as_text: ClassVar[bool] = True
     """Whether a JSON number of seconds is refused."""
@@ -129,6 +133,10 @@ class OpenAI:
     def key_of(self, headers: Headers) -> str:
         """Return the key that came with the request, with or without `Bearer`; empty where there is none."""
         return headers.get("Authorization", "").removeprefix("Bearer ").strip()
+
+    def asked(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the fields of a submit under the names of the reference dialect. Raises Refused."""
+        return fields
 
     def new_id(self, now: float) -> str:
         """Return an id for a new video."""
