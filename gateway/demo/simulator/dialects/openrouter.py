@@ -33,7 +33,10 @@ class OpenRouter(OpenAI):
     words: ClassVar[Mapping[Status, str]] = {**OpenAI.words, "queued": "pending"}
     errors: ClassVar[Mapping[str, Say]] = {
         **OpenAI.errors,
-        "quota": Say(status=402, code=None, type="", message="Insufficient credits. Add more to continue."),
+        **dict.fromkeys(
+            ("quota", "credit"),
+            Say(status=402, code=None, type="", message="Insufficient credits. Add more to continue."),
+        ),
         "moderation": Say(
             status=403, code=None, type="", message="The model requires moderation and your input was flagged."
         ),
