@@ -58,10 +58,11 @@ PAGE = 100
 """Entries asked for in one page of the list: the most that OpenAI's allows."""
 
 
-def submit(reply: Reply, *, clean: Cleaner) -> SubmitOutcome:
+def submit(reply: Reply, *, clean: Cleaner, repeats_blank: bool = False) -> SubmitOutcome:
     """Return what the answer to a submit means.
 
-    An error that names its cause by code is believed whatever its status; else the status decides.
+    An error that names its cause by code is believed whatever its status; else the status decides. `repeats_blank` as
+    in `Dialect`: that a body is missing, of which ours never is, then answers the repeat, and the first was lost.
     """
     answer = answer_of(reply, clean)
     status = reply.status
@@ -70,6 +71,8 @@ def submit(reply: Reply, *, clean: Cleaner) -> SubmitOutcome:
     problem = problem_of(reply)
     if problem.codes & MODERATION_CODES:
         return _refused(problem, answer, clean)
+    if repeats_blank and status in {400, 415, 422} and problem.is_blank:
+        return Unknown(reason="repeated without its body", answer=answer)
     if status < 500:
         return _submit_refused(reply, problem, answer, clean)
     if status in {503, 529} and (retry_after(reply) is not None or problem.is_overload):

@@ -82,7 +82,7 @@ class HttpUpstream:
             return port.NotAccepted(reason=error.reason, answer=self._silence(started))
         except AnswerLost as error:
             return port.Unknown(reason=error.reason, answer=self._silence(started))
-        return decide.submit(reply, clean=self._cleaner(key))
+        return decide.submit(reply, clean=self._cleaner(key), repeats_blank=self._dialect.repeats_blank)
 
     def poll(self, upstream_job_id: str, key: port.Key) -> port.PollOutcome:
         """Ask about one job."""
