@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LITELLM := .venv-litellm
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The locks are complete, so nothing is left to resolve; modules are compiled when first imported. Containers often forbid
 # writing what was compiled, and each of the many processes would then compile it all again: seconds each.
@@ -12,10 +13,10 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check audit openapi docs bench fuzz chaos lock clean
+.PHONY: help demo install test check audit openapi docs bench fuzz chaos test-litellm lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## the whole product on this machine, nothing configured
 	@$(BIN)/gateway demo
@@ -50,14 +51,18 @@ fuzz: $(VENV)/.dev ## schemathesis with over 5,000 requests against a whole gate
 chaos: $(VENV)/.dev ## 20 minutes of kills, freezes and cuts on both databases; then the books must balance (SEED=N repeats a run)
 	@$(BIN)/python -m tests.chaos --minutes 20 $(if $(SEED),--seed $(SEED))
 
+test-litellm: $(VENV)/.dev $(LITELLM)/.made ## the real LiteLLM proxy between the gateway and the simulated upstream, without a network (740 MB, once)
+	@$(BIN)/python -m tests.litellm --quiet
+
 lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the package index; UPGRADE=--upgrade for newer)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group dev -o requirements/dev.lock
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
 	@$(COMPILE) $(UPGRADE) pyproject.toml -c requirements/dev.lock -o requirements/runtime.lock
 	@$(COMPILE) $(UPGRADE) --group build -c requirements/dev.lock -o requirements/build.lock
+	@echo 'litellm[proxy]==1.106.2' | $(COMPILE) $(UPGRADE) - -o tests/litellm/requirements.lock
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
+	@rm -rf $(VENV) $(LITELLM) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
 	@find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -77,3 +82,9 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	@$(INSTALL) --require-hashes --requirement requirements/dev.lock
 	@$(INSTALL_PROJECT)
 	@touch $@ $(VENV)/.demo
+
+$(LITELLM)/.made: tests/litellm/requirements.lock | $(VENV)/.dev
+	@echo "installing the LiteLLM proxy into $(LITELLM) (once)"
+	@$(BIN)/python -m venv $(LITELLM)
+	@$(BIN)/uv pip install --quiet --python $(LITELLM)/bin/python --no-deps --require-hashes --requirement $<
+	@touch $@

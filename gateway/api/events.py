@@ -15,8 +15,8 @@ from gateway.api.videos import VIDEO_ID
 from gateway.jobs.job import SHOWN_AS, Status
 from gateway.jobs.ports import Event
 
-ONLY_ADMIN = frozenset({"answer", "upstream", "key", "upstream_job_id"})
-"""Details that name an upstream or quote it raw. A callback's `answer` is the client's own receiver's, and stays."""
+ONLY_ADMIN = frozenset({"answer", "upstream", "key", "upstream_job_id", "cost"})
+"""Details that name an upstream, quote it or tell its price. A callback's `answer` is the client's own receiver's."""
 
 
 def index(services: ApiServices, video_id: str) -> Response:

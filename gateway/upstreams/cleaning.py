@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from gateway.upstreams.scalars import decode
@@ -49,6 +49,8 @@ class Cleaner:
     """What must appear nowhere: the key in use."""
     names: Sequence[str] = ()
     """What names the upstream, and so must not reach a client: its host, its id for the job."""
+    hidden: Collection[str] = ()
+    """Fields of a JSON answer that hold secrets or quote a prompt, whatever they look like."""
 
     def message(self, words: str) -> str:
         """Return a message as a client may see it: one line, capped, no links, ids, paths, hosts or keys."""
@@ -69,12 +71,29 @@ class Cleaner:
             return f"[{len(body)} bytes that are no text]"
         parsed = decode(body) if len(body) <= _PARSE_MAX else None
         if isinstance(parsed, (dict, list)):
-            return _capped(_dumped(_walked(parsed, self._text)))
-        return _capped(self._text(_unescaped(body[:_SCAN_MAX].decode("utf-8", "replace"))))
+            return _capped(_dumped(self._walked(parsed)))
+        text = _unescaped(body[:_SCAN_MAX].decode("utf-8", "replace"))
+        # What cannot be walked shows no field's end, so that no link in it can be told from a hidden one.
+        return _capped(self._text(_URL.sub("[link]", text) if self.hidden else text))
 
     def _text(self, text: str) -> str:
         text = _DATA_URL.sub(r"data:\g<kind>;base64,…", text)
         return _printable(_secretless(_without(_URL.sub(_redact, text), self.secrets)))
+
+    def _walked(self, value: object, depth: int = 40) -> object:
+        if isinstance(value, str):
+            return self._text(value)
+        if depth == 0:
+            return _ELLIPSIS
+        if isinstance(value, dict):
+            return {self._text(key): self._field(key, item, depth) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._walked(item, depth - 1) for item in value]
+        return value
+
+    def _field(self, key: str, item: object, depth: int) -> object:
+        prompt = key in {"prompt", "revised_prompt"} and isinstance(item, str)
+        return _ELLIPSIS if prompt or (item and key in self.hidden) else self._walked(item, depth - 1)
 
 
 def _unescaped(text: str) -> str:
@@ -110,24 +129,6 @@ def _printable(text: str) -> str:
     """Drop what no terminal, log or database column should be handed: controls, lone surrogates, direction marks."""
     text = text.encode("utf-8", "replace").decode()
     return "".join(" " if char in "\r\n\t" else char for char in text if char in "\r\n\t " or char.isprintable())
-
-
-def _walked(value: object, redact: Callable[[str], str], depth: int = 40) -> object:
-    if isinstance(value, str):
-        return redact(value)
-    if depth == 0:
-        return _ELLIPSIS
-    if isinstance(value, dict):
-        return {redact(key): _field(key, item, redact, depth) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_walked(item, redact, depth - 1) for item in value]
-    return value
-
-
-def _field(key: str, item: object, redact: Callable[[str], str], depth: int) -> object:
-    if key in {"prompt", "revised_prompt"} and isinstance(item, str):
-        return _ELLIPSIS
-    return _walked(item, redact, depth - 1)
 
 
 def _dumped(value: object) -> str:

@@ -58,10 +58,11 @@ PAGE = 100
 """Entries asked for in one page of the list: the most that OpenAI's allows."""
 
 
-def submit(reply: Reply, *, clean: Cleaner) -> SubmitOutcome:
+def submit(reply: Reply, *, clean: Cleaner, repeats_blank: bool = False) -> SubmitOutcome:
     """Return what the answer to a submit means.
 
-    An error that names its cause by code is believed whatever its status; else the status decides.
+    An error that names its cause by code is believed whatever its status; else the status decides. `repeats_blank` as
+    in `Dialect`: that a body is missing, of which ours never is, then answers the repeat, and the first was lost.
     """
     answer = answer_of(reply, clean)
     status = reply.status
@@ -70,6 +71,8 @@ def submit(reply: Reply, *, clean: Cleaner) -> SubmitOutcome:
     problem = problem_of(reply)
     if problem.codes & MODERATION_CODES:
         return _refused(problem, answer, clean)
+    if repeats_blank and status in {400, 415, 422} and problem.is_blank:
+        return Unknown(reason="repeated without its body", answer=answer)
     if status < 500:
         return _submit_refused(reply, problem, answer, clean)
     if status in {503, 529} and (retry_after(reply) is not None or problem.is_overload):
@@ -165,7 +168,7 @@ def _polled(reply: Reply, decoded: object, dialect: Dialect, answer: Answer, cle
         return no_answer(reply, clean=clean)
     if decoded is None:
         return NoAnswer(reason="not JSON", answer=answer)
-    job = reading.read_job(decoded, dialect.statuses)
+    job = reading.read_job(decoded, dialect.statuses, unread=dialect.secret_fields)
     if job is None:
         return NoAnswer(reason="no job", answer=answer)
     return _outcome_of(job, answer, clean)
@@ -181,7 +184,7 @@ def _outcome_of(job: reading.Snapshot, answer: Answer, clean: Cleaner) -> PollOu
         return Failed(code=code, message=_failure_message(job, code, clean), answer=answer)
     if job.blocked:
         return Failed(code="content_policy_violation", message="The result was withheld by moderation.", answer=answer)
-    return Finished(answer=answer, expires_at=job.expires_at, content_urls=job.urls)
+    return Finished(answer=answer, expires_at=job.expires_at, content_urls=job.urls, cost=job.cost)
 
 
 def _failure_message(job: reading.Snapshot, code: str, clean: Cleaner) -> str:

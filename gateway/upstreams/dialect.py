@@ -38,6 +38,8 @@ class Dialect:
     query: Mapping[str, str] = field(default_factory=dict)
     """Goes with every call to the upstream itself, such as Azure's `api-version`."""
     body: Callable[[VideoRequest], Body] = multipart
+    secret_fields: frozenset[str] = frozenset()
+    """Fields of its answers that the history does not keep, and in which no content is looked for."""
     statuses: Mapping[str, State] = field(default_factory=dict)
     """Status words of its own, normalised, where they differ from the common table."""
     content_first: Literal["path", "urls"] = "path"
@@ -46,5 +48,7 @@ class Dialect:
     """Appended to the job's own path. Never with `?variant`: SGLang answers 404 to it."""
     failed_on_poll_http_body: bool = True
     """Whether a poll answered 4xx or 5xx whose JSON is a failed job tells that the job failed (vLLM-Omni does so)."""
+    repeats_blank: bool = False
+    """Whether it sends a submit again by itself, but without the body, when the connection behind it breaks."""
     ping_path: str | None = None
     """What `ping` asks for, from the base URL; None asks for the first entry of the list."""

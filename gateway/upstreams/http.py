@@ -82,7 +82,7 @@ class HttpUpstream:
             return port.NotAccepted(reason=error.reason, answer=self._silence(started))
         except AnswerLost as error:
             return port.Unknown(reason=error.reason, answer=self._silence(started))
-        return decide.submit(reply, clean=self._cleaner(key))
+        return decide.submit(reply, clean=self._cleaner(key), repeats_blank=self._dialect.repeats_blank)
 
     def poll(self, upstream_job_id: str, key: port.Key) -> port.PollOutcome:
         """Ask about one job."""
@@ -158,7 +158,7 @@ class HttpUpstream:
     def _cleaner(self, key: port.Key, *names: str) -> Cleaner:
         # A host of one plain word ("video") would tear holes into innocent messages.
         host = [self._origin.host] if "." in self._origin.host else []
-        return Cleaner(secrets=(key.secret,), names=(*host, *names))
+        return Cleaner(secrets=(key.secret,), names=(*host, *names), hidden=self._dialect.secret_fields)
 
     def _silence(self, started: float) -> port.Answer:
         return port.Answer(status=None, elapsed_s=self._clock() - started)

@@ -152,6 +152,8 @@ class Finished:
     """Unix seconds by the upstream's clock, from its own words."""
     content_urls: Sequence[str] = ()
     """Where else the content may lie, best first. Secrets: never shown, logged or put in an event."""
+    cost: float | None = None
+    """What the upstream took for it, in its own currency, where it says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

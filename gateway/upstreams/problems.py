@@ -54,8 +54,8 @@ _QUOTA = re.compile(
     re.IGNORECASE,
 )
 _OVERLOAD = re.compile(
-    r"overloaded|at capacity|no healthy upstream|no available (?:channel|server|worker)|too many requests"
-    r"|负载已饱和|无可用渠道",
+    r"overloaded|at capacity|no healthy upstream|no available (?:channel|server|worker|(?:model )?provider)"
+    r"|too many requests|负载已饱和|无可用渠道",
     re.IGNORECASE,
 )
 _MODEL = re.compile(
@@ -64,6 +64,11 @@ _MODEL = re.compile(
     re.IGNORECASE,
 )
 _REFERENCE = re.compile(r"input_reference|reference (?:image|picture)|inpaint image", re.IGNORECASE)
+_BLANK = re.compile(
+    r"could not parse the body|(?:missing|required)\b[^.]{0,60}\bprompt\b|\bprompt\b[^.]{0,60}\b(?:missing|required)"
+    r"|field required",
+    re.IGNORECASE,
+)
 _NOT_READY = re.compile(r"not (?:yet )?(?:ready|completed?|finished|available yet)|in[- _]?progress", re.IGNORECASE)
 
 _NOTHING = frozenset({"", "0", "200", "null", "none", "nil", "ok", "success", "succeeded"})
@@ -113,6 +118,11 @@ class Problem:
     def is_reference(self) -> bool:
         """Whether the reference picture is what it complains of."""
         return self.param.startswith("input_reference") or bool(_REFERENCE.search(self.message))
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether it says that the request came without a body, or without a prompt."""
+        return bool(_BLANK.search(self.message))
 
     @property
     def is_not_ready(self) -> bool:

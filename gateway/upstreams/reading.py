@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -63,6 +63,8 @@ class Snapshot:
     size: str | None = None
     seconds: int | None = None
     urls: Sequence[str] = field(default=(), repr=False)
+    cost: float | None = None
+    """What the upstream says that it took for the job, in its own currency."""
 
 
 def normal(word: str) -> str:
@@ -87,11 +89,14 @@ def find_id(answer: object) -> str | None:
     return next((found for candidate in candidates if (found := _usable_id(candidate))), None)
 
 
-def read_job(answer: object, words: Mapping[str, State] | None = None) -> Snapshot | None:
-    """Return the job that an answer shows, or None where it shows none. `words` are a dialect's own status words.
+def read_job(
+    answer: object, words: Mapping[str, State] | None = None, *, unread: Collection[str] = ()
+) -> Snapshot | None:
+    """Return the job that an answer shows, or None where it shows none.
 
-    A word that ends a job counts only beside something that marks a job, as many wrap any answer in
-    `{"status": "success"}` or `{"status": "error"}`.
+    `words` are a dialect's own status words; in the fields of `unread` no content is looked for. A word that
+    ends a job counts only beside something that marks a job, as many wrap any answer in `{"status": "success"}` or
+    `{"status": "error"}`.
     """
     job = _job_in(answer)
     if job is None:
@@ -103,7 +108,7 @@ def read_job(answer: object, words: Mapping[str, State] | None = None) -> Snapsh
     problem = job_error(job)
     if problem is None and state == "failed":
         problem = beside_error(job)
-    urls = tuple(content_urls(job))
+    urls = tuple(content_urls({name: value for name, value in job.items() if name not in unread}))
     return Snapshot(
         id=find_id(job),
         word=word,
@@ -118,6 +123,7 @@ def read_job(answer: object, words: Mapping[str, State] | None = None) -> Snapsh
         size=_shown(job.get("size")),
         seconds=scalars.whole(job.get("seconds", job.get("duration"))),
         urls=urls,
+        cost=scalars.number(_get(job.get("usage"), "cost")),
     )
 
 

@@ -95,7 +95,7 @@ class PollStep:
             case Unfinished():
                 return self._unfinished(job, outcome, now)
             case Finished():
-                detail = told(outcome.answer)
+                detail = told(outcome.answer, **({} if outcome.cost is None else {"cost": outcome.cost}))
                 return lifecycle.begin_transfer(job, expires_at=outcome.expires_at, at=now, detail=detail)
             case Failed():
                 failure = Failure(code=outcome.code, message=outcome.message)

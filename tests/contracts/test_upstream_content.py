@@ -60,7 +60,7 @@ def test_content_gives_every_byte_when_all_is_well(bench: Bench) -> None:
         assert read_all(content) == MP4
         assert content.readinto(memoryview(bytearray(10))) == 0
         sent = server.request()
-    assert sent.target == bench.target("/v1/videos/video_bGl0%2FPn4%3D/content")
+    assert sent.target == bench.target(f"/v1/videos/video_bGl0%2FPn4%3D{bench.dialect.content_path}")
     name, value = bench.key_header
     assert sent.headers[name] == value
 

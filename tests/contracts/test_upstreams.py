@@ -14,7 +14,7 @@ import pytest
 from gateway.outbound.session import Outbound
 from gateway.upstreams import port
 from gateway.upstreams.dialects import DIALECTS, named
-from gateway.upstreams.encoding import as_json
+from gateway.upstreams.encoding import as_json, multipart
 from tests.servers import RawServer, answering, head, trap
 from tests.upstreams import (
     API,
@@ -57,6 +57,11 @@ def openai(outbounds: dict[str, Outbound]) -> Bench:
     return Bench(dialect=DIALECTS["openai"], **outbounds)
 
 
+FORMS = [name for name, dialect in DIALECTS.items() if dialect.body is multipart]
+in_forms = pytest.mark.parametrize("bench", FORMS, indirect=True)
+
+
+@in_forms
 def test_submit_sends_the_protocol_s_form_when_there_is_a_picture(bench: Bench) -> None:
     with RawServer(each(says(200, JOB))) as server:
         request = a_request(bench, image=PICTURE)
@@ -83,6 +88,7 @@ def test_submit_names_the_file_after_its_type(openai: Bench, kind: str, suffix: 
     assert parts[-1][1:3] == (f"input_reference{suffix}", kind)
 
 
+@in_forms
 def test_submit_is_a_multipart_form_when_there_is_no_picture(bench: Bench) -> None:
     with RawServer(each(says(200, JOB))) as server:
         submit(bench.at(server), a_request(bench))
@@ -90,6 +96,7 @@ def test_submit_is_a_multipart_form_when_there_is_no_picture(bench: Bench) -> No
     assert [name for name, *_ in parts] == ["model", "prompt", "seconds", "size"]
 
 
+@in_forms
 def test_submit_sends_extra_fields_but_none_of_the_protocol_s_own(bench: Bench) -> None:
     extra = {"seed": 7, "loop": True, "lora": {"a": 1}, "style": "noir", "model": "other", "prompt": "other"}
     with RawServer(each(says(200, JOB))) as server:
@@ -374,15 +381,6 @@ def test_kept_connection_is_used_again_by_polls(openai: Bench) -> None:
         for _ in range(3):
             assert isinstance(upstream.poll("video_1", KEY), port.Unfinished)
         assert server.connections == 1
-
-
-def test_registry_names_what_it_knows_when_asked_for_what_it_does_not() -> None:
-    with pytest.raises(ValueError, match="apiyi, azure, litellm, openai, sglang, vllm-omni"):
-        named("opnai")
-    with pytest.raises(ValueError, match="bearer, raw or header"):
-        named("openai", auth="basic")
-    with pytest.raises(ValueError, match="multipart or json"):
-        named("openai", body="xml")
 
 
 def test_dialects_list_sizes_and_lengths_that_can_be_defaults(bench: Bench) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections.abc import Iterator
 
 import pytest
+from PIL import Image
 
 from gateway.settings import ONLY
 from gateway.upstreams.dialects import DIALECTS
-from tests.service.ground import Ground, open_ground
+from tests.service.ground import SIZE, Ground, open_ground
 from tests.service.rig import Rig
+
+SIDES = tuple(int(side) for side in SIZE.split("x"))
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +35,15 @@ def test_a_video_is_made_stored_and_paid_for_once(rig: Rig) -> None:
     rig.play(rig.final(video_id))
     rig.ends(video_id, "completed")
     assert len(rig.submits(prompt)) == len(rig.made(prompt)) == 1
+
+
+def test_a_picture_reaches_the_upstream_as_its_client_sent_it(rig: Rig) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", SIDES, "orange").save(data, "PNG")
+    video_id = rig.post(rig.prompt(), picture=io.BytesIO(data.getvalue()), callback_url=rig.inbox.url)
+    rig.play(rig.final(video_id))
+    rig.ends(video_id, "completed")
+    assert rig.picture(video_id) == hashlib.sha256(data.getvalue()).hexdigest()
 
 
 def test_a_render_that_fails_is_told_with_its_words_and_fetched_from_nowhere(rig: Rig) -> None:
@@ -70,3 +85,17 @@ def test_a_lost_answer_is_paid_for_once(rig: Rig) -> None:
         rig.ends(video_id, "completed")
     else:
         rig.ends(video_id, "failed", code="submission_unknown")
+
+
+def test_what_openrouter_takes_is_kept_for_the_operator_and_its_open_links_nowhere(ground: Ground) -> None:
+    rig = ground.shared(dialect="openrouter")
+    video_id = rig.post(rig.prompt())
+    rig.play(rig.final(video_id))
+    rig.ends(video_id, "completed")
+    history = rig.events(video_id)
+    secret = hashlib.sha256((rig.upstream_id(video_id) or "").encode()).hexdigest()
+    assert [event["detail"]["cost"] for event in history if "cost" in event["detail"]] == [1.6]
+    assert any('"urls":"…"' in json.dumps(event, ensure_ascii=False).replace("\\", "") for event in history)
+    with rig.installation.database.read() as connection:
+        kept = "".join(connection.connection.dbapi_connection.iterdump())  # type: ignore[union-attr]
+    assert secret not in kept

@@ -21,7 +21,7 @@ def ground() -> Iterator[Ground]:
         yield ground
 
 
-@pytest.fixture(params=("openai", "apiyi"))
+@pytest.fixture(params=("openai", "apiyi", "openrouter"))
 def dialect(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -12,7 +12,7 @@ import pytest
 from tests.service.ground import Ground, open_ground
 from tests.service.rig import Rig
 
-DIALECTS = ("openai", "apiyi")
+DIALECTS = ("openai", "apiyi", "openrouter")
 
 
 @pytest.fixture(scope="module")
@@ -182,6 +182,7 @@ REFUSED = {
 MODERATED = {
     "openai": "Your request was blocked by our moderation system.",
     "apiyi": "Content policy violation",
+    "openrouter": "The model requires moderation and your input was flagged.",
 }
 
 

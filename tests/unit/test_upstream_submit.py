@@ -6,7 +6,7 @@ import pytest
 
 from gateway.jobs.codes import CODES
 from gateway.outbound.session import Reply
-from gateway.upstreams import replies
+from gateway.upstreams import decide, replies
 from gateway.upstreams.port import (
     Accepted,
     KeyRefused,
@@ -14,7 +14,7 @@ from gateway.upstreams.port import (
     Refused,
     Unknown,
 )
-from tests.answers import BLOCKED, HTML, JOB, POLICY, QUOTA_403, error, litellm, reply, submit
+from tests.answers import BLOCKED, CLEAN, HTML, JOB, POLICY, QUOTA_403, error, litellm, reply, submit
 
 ACCEPTED = {
     "id": (JOB, "video_1"),
@@ -215,3 +215,23 @@ def test_answer_keeps_status_time_and_cleaned_words() -> None:
 @pytest.mark.parametrize(("status", "expected"), [(200, False), (404, False), (302, True), (429, True), (500, True)])
 def test_a_hiccup_is_told_from_an_answer(status: int, expected: bool) -> None:
     assert replies.is_hiccup(reply(status, b"")) is expected
+
+
+BLANK = {
+    "of OpenAI": reply(400, litellm(error(None, "We could not parse the body of your request."), 400)),
+    "of a missing prompt": reply(400, litellm(error(None, "Missing required parameter: 'prompt'."), 400)),
+    "of FastAPI": reply(422, litellm({"detail": [{"loc": ["body", "prompt"], "msg": "Field required"}]}, 422)),
+}
+
+
+@pytest.mark.parametrize("answer", BLANK.values(), ids=BLANK.keys())
+def test_submit_is_unknown_when_the_proxy_repeated_it_without_its_body(answer: Reply) -> None:
+    outcome = decide.submit(answer, clean=CLEAN, repeats_blank=True)
+    assert isinstance(outcome, Unknown)
+    assert outcome.reason == "repeated without its body"
+    assert isinstance(submit(answer), Refused)
+
+
+def test_submit_is_refused_for_good_when_such_a_proxy_tells_of_something_else() -> None:
+    answer = reply(400, litellm(error("invalid_value", "Invalid size for this model"), 400))
+    assert isinstance(decide.submit(answer, clean=CLEAN, repeats_blank=True), Refused)

@@ -94,7 +94,7 @@ class Mischief:
         if isinstance(act, Error):
             response = refused(self._dialect.refusal(act.kind))
             if act.retry_after:
-                response.headers["Retry-After"] = fault.value
+                response.headers[self._dialect.retry_after] = fault.value
             return response
         msg = f"{fault.row.name} is no plain answer"
         raise TypeError(msg)

@@ -7,6 +7,8 @@ import hmac
 import math
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import Flask, Response, request
@@ -72,7 +74,8 @@ class Api:
             ("POST", videos, self.create, True),
             ("GET", one, self.retrieve, True),
             ("GET", f"{one}/content", self.content, True),
-            ("GET", f"{dialect.path}/models", self.list_models, True),
+            ("GET", f"{dialect.path}{dialect.models_path}", self.list_models, True),
+            ("GET", f"{dialect.path}{dialect.key_path}", self.show_key, dialect.key_path is not None),
             ("GET", videos, self.show_list, dialect.can_list),
             ("DELETE", one, self.delete, dialect.can_delete),
             ("POST", f"{one}/remix", self.remix, dialect.can_remix),
@@ -129,13 +132,19 @@ class Api:
             return refused(self._dialect.refusal("content_early" if early else "content_failed"))
         if seen.expires_at is not None and self._wall() >= seen.expires_at:
             return refused(self._dialect.refusal("content_gone"))
+        if self._dialect.variants_are_numbers and not request.args.get("variant", "0").isdigit():
+            message = f"Video variant {request.args['variant']} not found"
+            return refused(self._dialect.refusal("content_variant", message=message))
+        if seen.link:
+            message = f"Video has been uploaded to cloud storage. Please use the cloud URL: {seen.link}"
+            return refused(self._dialect.refusal("content_cloud", message=message))
         fault = self._ledger.strike(Stage.CONTENT, scope=video.id, plan=self._ledger.own_plan(video))
         return self._contents.serve(
             self._film(video, request.args.get("variant", "video")),
             fault,
             name=f"{video.id}.mp4",
             sent=lambda: self._ledger.tally(video, downloads=1),
-            link=f"/_simulator/files/{video.id}?signature={self._signature(video.id)}",
+            link=self._link(video.id),
         )
 
     def file(self, video_id: str) -> Response:
@@ -165,6 +174,10 @@ class Api:
         del owner
         models = [{"id": name, "object": "model", "created": 0, "owned_by": "simulator"} for name in self._models]
         return answer({"object": "list", "data": models})
+
+    def show_key(self, owner: str) -> Response:
+        """Tell that the key is good."""
+        return answer({"data": {"label": owner, "limit": None, "usage": 0}})
 
     def film_of(self, video: Video) -> Film:
         """Return the content of a video, whether it is finished or not."""
@@ -197,13 +210,19 @@ class Api:
         return self._ledger.accept(order, owner=owner, video_id=video_id, picture=picture)
 
     def _seen(self, video: Video) -> Seen:
-        return self._dialect.settled(self._ledger.seen(video))
+        seen = self._dialect.settled(self._ledger.seen(video))
+        if not self._dialect.has_cloud or "cloud" not in seen.traits or seen.status != "completed":
+            return seen
+        # By another name: a key that is sent along does not go to the server's own origin.
+        elsewhere = request.host_url.rstrip("/").replace("127.0.0.1", "localhost")
+        return replace(seen, link=elsewhere + self._link(video.id))
 
     def _shown(self, video: Video, asked: Asked) -> Response:
         seen = self._seen(video)
         status = seen.failure.http_status if seen.failure and asked == "poll" else 200
         shown = self._dialect.video(seen, asked=asked, root=request.host_url.rstrip("/"))
-        return answer(shown, status=status, headers=self._dialect.headers(seen))
+        body = shown if status == HTTPStatus.OK else self._dialect.http_failure(shown, status=status)
+        return answer(body, status=status, headers=self._dialect.headers(seen))
 
     def _page(self, owner: str) -> Response:
         videos = self._ledger.listed(owner)
@@ -237,6 +256,9 @@ class Api:
             video_id=video.id, size=video.size, seconds=video.seconds, picture=video.picture, length=length
         )
 
+    def _link(self, video_id: str) -> str:
+        return f"/_simulator/files/{video_id}?signature={self._signature(video_id)}"
+
     def _signature(self, video_id: str) -> str:
         return hmac.new(self._link_key, video_id.encode(), hashlib.sha256).hexdigest()
 
@@ -255,7 +277,7 @@ class Api:
             if wait > 0:
                 self._ledger.count("refused_rate")
                 response = refused(self._dialect.refusal("rate"))
-                response.headers["Retry-After"] = str(math.ceil(wait))
+                response.headers[self._dialect.retry_after] = str(math.ceil(wait))
                 return response
             return view(owner=owner, **path)
 

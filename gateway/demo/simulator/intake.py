@@ -37,7 +37,8 @@ class Intake:
 
     def order(self, request: Request) -> Order:
         """Return what was ordered. Raises Refused with the answer to give."""
-        fields, picture = self._fields(request)
+        sent, picture = self._fields(request)
+        fields = self._dialect.asked(sent)
         unknown = sorted(fields.keys() - _FIELDS)
         if unknown and self._dialect.refuses_unknown_fields:
             raise self._dialect.refused(
@@ -74,7 +75,7 @@ class Intake:
         return prompt
 
     def _fields(self, request: Request) -> tuple[dict[str, object], bytes | None]:
-        if request.mimetype == "multipart/form-data":
+        if request.mimetype == "multipart/form-data" and self._dialect.takes_forms:
             part = request.files.get("input_reference")
             # SDKs spell an object in a form as `input_reference[image_url]`.
             linked = request.form.get(_LINK)

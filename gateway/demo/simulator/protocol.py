@@ -59,6 +59,8 @@ class Seen:
     failure: Failure | None = None
     remixed_from: str | None = None
     traits: frozenset[str] = frozenset()
+    link: str = ""
+    """Where the file of a finished video lies that was put into a cloud store, for whoever has this link."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

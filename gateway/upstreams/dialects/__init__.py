@@ -10,12 +10,13 @@ from gateway.upstreams.dialects.apiyi import APIYI
 from gateway.upstreams.dialects.azure import AZURE
 from gateway.upstreams.dialects.litellm import LITELLM
 from gateway.upstreams.dialects.openai import OPENAI
+from gateway.upstreams.dialects.openrouter import OPENROUTER
 from gateway.upstreams.dialects.sglang import SGLANG
 from gateway.upstreams.dialects.vllm_omni import VLLM_OMNI
 from gateway.upstreams.encoding import as_json, multipart
 
 DIALECTS: Mapping[str, Dialect] = {
-    dialect.facts.name: dialect for dialect in (OPENAI, APIYI, AZURE, VLLM_OMNI, SGLANG, LITELLM)
+    dialect.facts.name: dialect for dialect in (OPENAI, APIYI, AZURE, VLLM_OMNI, SGLANG, LITELLM, OPENROUTER)
 }
 
 _BODIES = {"multipart": multipart, "json": as_json}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import requests
 from gateway.demo.simulator import Simulator
 from gateway.demo.simulator.dialects.registry import DIALECTS
 from gateway.upstreams.dialects import DIALECTS as UPSTREAMS
-from tests.service.simulator.driver import SETTINGS, Client
+from tests.service.simulator.driver import SETTINGS, Client, picture
 
 
 def test_apiyi_spells_it_its_own_way(start: Callable[..., Client]) -> None:
@@ -83,6 +84,42 @@ def test_the_simulator_makes_whatever_the_gateways_dialect_lists(name: str) -> N
 
 def test_an_unknown_dialect_is_refused_by_name() -> None:
     with pytest.raises(
-        ValueError, match="no dialect 'sora'; there are openai, apiyi, azure, vllm-omni, sglang, litellm"
+        ValueError, match="no dialect 'sora'; there are openai, apiyi, azure, vllm-omni, sglang, litellm, openrouter"
     ):
         Simulator(replace(SETTINGS, dialect="sora"))
+
+
+def test_openrouter_takes_json_of_its_own_and_shows_links_once_finished(start: Callable[..., Client]) -> None:
+    client = start(dialect="openrouter", models=None)
+    made = client.submit("a cat", model="google/veo-3.1", duration=8, size="1280x720").json()
+    assert made["status"] == "pending"
+    assert made["polling_url"] == f"{client.simulator.base_url}/videos/{made['id']}"
+    assert client.submit("a cat", seconds="8").status_code == 400
+    assert client.raw("POST", "/api/v1/videos", files={"prompt": (None, "a cat")}).status_code == 400
+    assert client.get("").status_code in {404, 405}
+    assert client.delete(f"/{made['id']}").status_code in {404, 405}
+    client.simulator.render(made["id"])
+    done = client.get(f"/{made['id']}").json()
+    assert (done["status"], done["usage"]) == ("completed", {"cost": 3.2, "is_byok": False})
+    assert client.raw("GET", done["unsigned_urls"][0]).content[4:8] == b"ftyp"
+    assert client.raw("GET", "/api/v1/videos/models").json()["data"][0]["id"] == "google/veo-3.1"
+    assert client.raw("GET", "/api/v1/key").status_code == 200
+
+
+def test_openrouter_takes_a_picture_as_the_first_frame_alone(start: Callable[..., Client]) -> None:
+    client = start(dialect="openrouter", models=None)
+    url = {"url": "data:image/png;base64," + base64.b64encode(picture(64, 36)).decode()}
+    frame = {"type": "image_url", "image_url": url, "frame_type": "first_frame"}
+    assert client.submit(frame_images=[frame]).status_code == 200
+    assert client.submit(frame_images=[{**frame, "frame_type": "last_frame"}]).status_code == 400
+    assert client.submit(frame_images=[url]).status_code == 400
+    assert client.submit(input_reference={"image_url": url["url"]}).status_code == 400
+    assert [bool(video.picture) for video in client.simulator.books().videos] == [True]
+
+
+def test_openrouter_says_failures_as_text(start: Callable[..., Client]) -> None:
+    client = start(dialect="openrouter", models=None)
+    failed = client.get(f"/{client.made('a cat sim:fail-error')}").json()
+    assert (failed["status"], failed["error"]) == ("failed", "The model failed to make the video.")
+    quota = client.submit("a cat sim:submit-quota")
+    assert (quota.status_code, quota.json()["error"]["code"]) == (402, 402)

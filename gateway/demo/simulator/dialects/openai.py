@@ -36,9 +36,19 @@ class OpenAI:
     can_remix: ClassVar[bool] = True
     has_variants: ClassVar[bool] = True
     """Whether `?variant=thumbnail|spritesheet` is known."""
+    has_cloud: ClassVar[bool] = False
+    """Whether it can keep files in a cloud store, see the trait `cloud`."""
+    variants_are_numbers: ClassVar[bool] = False
+    """Whether `?variant=video` names an output that there is not."""
+    retry_after: ClassVar[str] = "Retry-After"
+    """The header that tells how long to wait."""
     prompt_max: ClassVar[int] = 32_000
     takes_json: ClassVar[bool] = True
-    """Whether a submit may be JSON; a form is taken always."""
+    """Whether a submit may be JSON."""
+    takes_forms: ClassVar[bool] = True
+    key_path: ClassVar[str | None] = None
+    """Where a key can be looked at, from `path`; None: nowhere."""
+    models_path: ClassVar[str] = "/models"
     refuses_unknown_fields: ClassVar[bool] = True
     seconds_as_text: ClassVar[bool] = True
     """Whether a JSON number of seconds is refused."""
@@ -123,12 +133,18 @@ class OpenAI:
         ),
         "content_failed": Say(status=404, code="video_failed", type=_INVALID, message="Video generation failed."),
         "content_gone": Say(status=404, code="content_expired", type=_INVALID, message="The video has expired."),
+        "content_cloud": Say(status=400, code="not_here", type=_INVALID, message="The video lies in a cloud store."),
+        "content_variant": Say(status=404, code="not_found", type=_INVALID, message="There is no such variant."),
         "content_removed": Say(status=410, code="content_expired", type=_INVALID, message="The video is gone."),
     }
 
     def key_of(self, headers: Headers) -> str:
         """Return the key that came with the request, with or without `Bearer`; empty where there is none."""
         return headers.get("Authorization", "").removeprefix("Bearer ").strip()
+
+    def asked(self, fields: Mapping[str, object]) -> Mapping[str, object]:
+        """Return the fields of a submit under the names of the reference dialect. Raises Refused."""
+        return fields
 
     def new_id(self, now: float) -> str:
         """Return an id for a new video."""
@@ -203,6 +219,11 @@ class OpenAI:
             return seen
         say = self.errors["moderation"]
         return replace(seen, failure=Failure(code=say.code or "", message=say.message))
+
+    def http_failure(self, shown: dict[str, object], *, status: int) -> Mapping[str, object]:
+        """Return the body of a poll of a failed video that is answered with an HTTP error."""
+        del status
+        return shown
 
     def page(self, videos: Sequence[dict[str, object]], *, has_more: bool) -> dict[str, object]:
         """Return one page of the list."""

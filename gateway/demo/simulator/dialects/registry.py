@@ -8,11 +8,12 @@ from gateway.demo.simulator.dialects.apiyi import Apiyi
 from gateway.demo.simulator.dialects.azure import Azure
 from gateway.demo.simulator.dialects.litellm import LiteLLM
 from gateway.demo.simulator.dialects.openai import OpenAI
+from gateway.demo.simulator.dialects.openrouter import OpenRouter
 from gateway.demo.simulator.dialects.sglang import SGLang
 from gateway.demo.simulator.dialects.vllm_omni import VllmOmni
 
 DIALECTS: Mapping[str, type[OpenAI]] = {
-    dialect.name: dialect for dialect in (OpenAI, Apiyi, Azure, VllmOmni, SGLang, LiteLLM)
+    dialect.name: dialect for dialect in (OpenAI, Apiyi, Azure, VllmOmni, SGLang, LiteLLM, OpenRouter)
 }
 
 

@@ -18,6 +18,8 @@ class SGLang(OpenAI):
     models: ClassVar[Mapping[str, Served]] = {"sora-2": Served(sizes=(), seconds=())}
     can_list: ClassVar[bool] = True
     can_remix: ClassVar[bool] = False
+    has_cloud: ClassVar[bool] = True
+    variants_are_numbers: ClassVar[bool] = True
     has_variants: ClassVar[bool] = False
     refuses_unknown_fields: ClassVar[bool] = False
     seconds_as_text: ClassVar[bool] = False
@@ -44,15 +46,18 @@ class SGLang(OpenAI):
     def video(self, seen: Seen, *, asked: Asked, root: str) -> dict[str, object]:
         """Return the video without its prompt, with where it lies on the server's disk."""
         shown = super().video(seen, asked=asked, root=root)
-        path = f"/srv/outputs/{seen.id}.mp4" if seen.status == "completed" else None
+        path = f"/srv/outputs/{seen.id}.mp4" if seen.status == "completed" and not seen.link else None
         del shown["prompt"]
         return {
             **shown,
-            "url": None,
-            "urls": [],
+            "url": seen.link or None,
+            "urls": [seen.link] if seen.link else [],
             "file_path": path,
             "file_paths": [path] if path else [],
             "num_outputs": 1,
+            "revised_prompt": None,
+            "action": None,
+            "lidar": None,
             "peak_memory_mb": None,
             "inference_time_s": None,
         }
