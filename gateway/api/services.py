@@ -8,6 +8,7 @@ from threading import BoundedSemaphore
 from typing import Literal
 
 from gateway.api.images import ImageReader
+from gateway.api.waiting import Waiting
 from gateway.bucket.port import Bucket
 from gateway.clock import Clock, monotonic, wall
 from gateway.jobs.catalogue import Catalogue
@@ -58,9 +59,13 @@ class ApiServices:
     content_mode: Literal["redirect", "stream"] = "redirect"
     content_streams: int = 4
     """How many contents this process passes through at once, where it does."""
+    waits: int = 4
+    """How many requests this process holds at once until their videos are final."""
     configured_keys: Sequence[ConfiguredKey] = ()
     streams: BoundedSemaphore = field(init=False)
     """The free places for contents that are passed through."""
+    waiting: Waiting = field(init=False)
+    """The requests that are held."""
     images: ImageReader = field(default_factory=lambda: ImageReader(at_once=2))
     client_requests_per_minute: int = 0
     """0: no limit."""
@@ -75,5 +80,9 @@ class ApiServices:
     monotonic: Clock = monotonic
 
     def __post_init__(self) -> None:
-        """Make the places for contents."""
+        """Make the places for contents and for requests that wait."""
         object.__setattr__(self, "streams", BoundedSemaphore(self.content_streams))
+        waiting = Waiting(
+            finished=self.queries.finished, places=self.waits, stopping=self.stopping, monotonic=self.monotonic
+        )
+        object.__setattr__(self, "waiting", waiting)

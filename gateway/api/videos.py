@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 
 from gateway.api import answers, bodies
 from gateway.api.auth import caller
@@ -14,6 +14,7 @@ from gateway.api.paging import listed, query
 from gateway.api.presented import POLL_AFTER_HEADER, as_accepted, poll_after_ms, presented, watched
 from gateway.api.schemas import NewVideoSchema, Posted, VideoListQuery
 from gateway.api.services import ApiServices
+from gateway.api.waiting import wished
 from gateway.jobs.intake import ReferenceImage
 from gateway.jobs.ports import VideoFilter
 from gateway.jobs.view import urls
@@ -51,11 +52,16 @@ def _image(services: ApiServices, body: bodies.Body, posted: Posted) -> Referenc
 
 def show(services: ApiServices, video_id: str) -> Response:
     """Show a video, with a fresh link when it is completed."""
-    job = services.queries.job(video_id, client=caller().client)
-    if job.final:
-        return jsonify(presented(services, job))
-    answer = jsonify(watched(services, job, services.queries.now()))
-    answer.headers[POLL_AFTER_HEADER] = str(poll_after_ms(services))
+    client, wait_s = caller().client, wished(request.headers.get("Prefer", ""))
+    job = services.queries.job(video_id, client=client)
+    held = wait_s > 0 and (job.final or services.waiting.hold(video_id, wait_s))
+    if held and not job.final:
+        job = services.queries.job(video_id, client=client)
+    answer = jsonify(presented(services, job) if job.final else watched(services, job, services.queries.now()))
+    if not job.final:
+        answer.headers[POLL_AFTER_HEADER] = str(poll_after_ms(services))
+    if held:
+        answer.headers["Preference-Applied"] = f"wait={wait_s}"
     return answer
 
 
@@ -130,11 +136,21 @@ OPERATIONS = (
     ),
     Operation(
         method="GET", path="/v1/videos/{video_id}", name="get_video", view=show, tag="Videos",
-        summary="Look at a video", description="When completed, `url` is a link that was signed for this answer.",
-        parameters=[VIDEO_ID],
+        summary="Look at a video",
+        description=(
+            "When completed, `url` is a link that was signed for this answer. `Prefer: wait=N` holds the answer until "
+            "the video is final, at most N and 60 seconds; where too many are held already, it comes at once."
+        ),
+        parameters=[
+            VIDEO_ID,
+            Parameter(
+                name="Prefer", place="header", description="`wait=N`: hold the answer for up to N seconds.",
+                schema={"type": "string", "example": "wait=30"},
+            ),
+        ],
         successes=[Success(
             status=200, description="The video.", schema=answers.VideoSchema, example=answers.COMPLETED,
-            headers=_POLL_AFTER,
+            headers={"Preference-Applied": "`wait=N` where the answer was held, or needed not be.", **_POLL_AFTER},
         )],
         errors={404: "not_found"},
     ),

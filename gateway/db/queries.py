@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -42,6 +42,12 @@ class SqlQueries:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
         with self._database.read() as connection:
             return _job(connection, job_id, client)
+
+    def finished(self, job_ids: Collection[str]) -> Collection[str]:
+        """Return those of these jobs that are final or deleted."""
+        ended = sa.or_(jobs.c.finished_at.is_not(None), jobs.c.deleted_at.is_not(None))
+        with self._database.read() as connection:
+            return connection.scalars(sa.select(jobs.c.id).where(jobs.c.id.in_(job_ids), ended)).all()
 
     def jobs(self, client: str, wanted: VideoFilter) -> tuple[Sequence[Job], bool]:
         """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""

@@ -58,6 +58,8 @@ def api_app(installation: Installation, *, stopping: Callable[[], bool] = lambda
         poll_interval_s=settings.poll_interval_s,
         content_mode=settings.content,
         content_streams=max(1, settings.threads // 2),
+        # Where contents are passed through as well, both together must leave threads to the others.
+        waits=max(1, settings.threads // (4 if settings.content == "stream" else 2)),
         client_requests_per_minute=settings.client_requests_per_minute,
         configured_keys=configured,
         open_access=not configured and is_loopback(settings.bind),

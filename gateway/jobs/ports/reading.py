@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -107,6 +107,9 @@ class Queries(Protocol):
 
     def job(self, job_id: str, *, client: str | None) -> Job:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
+
+    def finished(self, job_ids: Collection[str]) -> Collection[str]:
+        """Return those of these jobs that are final or deleted."""
 
     def jobs(self, client: str, wanted: VideoFilter) -> tuple[Sequence[Job], bool]:
         """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
