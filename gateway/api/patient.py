@@ -7,6 +7,7 @@ large bodies, half of them at most, and only as long as these come at a sane rat
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import re
@@ -15,6 +16,7 @@ import selectors
 import socket
 import time
 from collections import deque
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -36,7 +38,7 @@ UPLOAD_WAIT_S = 10.0
 """How long a large body waits for a thread before its client is told to come back."""
 
 _LINGER_S = 5.0
-"""How long a client that was told so may go on sending before its connection is closed."""
+"""How long a client that got its last answer may go on sending before its connection is closed."""
 
 SEND_S = 60.0
 """The longest wait for a client to take one block of the answer."""
@@ -105,6 +107,8 @@ class _Connection(TConn):  # type: ignore[misc]  # as above
     """From how many bytes on the socket is called readable."""
     uploads = False
     """Whether the present request counts as one that a thread reads."""
+    linger: Callable[[_Connection], None]
+    """Closes it without cutting off what is still on its way to the client."""
 
     def init(self) -> None:
         """Make the parser, over our reader."""
@@ -117,6 +121,13 @@ class _Connection(TConn):  # type: ignore[misc]  # as above
         if self.initialized:
             self.parser.unreader.begin()
 
+    def close(self, graceful: bool = False) -> None:  # noqa: FBT001, FBT002 - gunicorn's own signature
+        """Close it. Gunicorn's graceful way has the loop wait up to 2 s for the client, one client after the other."""
+        if graceful:
+            self.linger(self)
+        else:
+            super().close()
+
 
 class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     """Gunicorn's threaded worker, with the waiting moved from its threads to its loop."""
@@ -125,7 +136,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         super().__init__(*args, **options)
         self._uploads_left = max(1, self.cfg.threads // 2)
         self._uploads_waiting: deque[_Connection] = deque()
-        self._turned_away: deque[_Connection] = deque()
+        self._lingering: deque[_Connection] = deque()
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection and wait for its request without a thread."""
@@ -136,7 +147,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
                 raise
             return
         self.nr_conns += 1
-        self._wait_for_request(_Connection(self.cfg, client, address, listener.getsockname()))
+        conn = _Connection(self.cfg, client, address, listener.getsockname())
+        conn.linger = self._part
+        self._wait_for_request(conn)
 
     def _wait_for_request(self, conn: Any) -> None:
         conn.timeout = time.monotonic() + HEAD_S
@@ -188,17 +201,28 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         now = time.monotonic()
         while self._uploads_waiting and self._uploads_waiting[0].timeout <= now:
             self._turn_away(self._uploads_waiting.popleft())
-        while self._turned_away and self._turned_away[0].timeout <= now:
-            self._let_go(self._turned_away[0])
+        while self._lingering and self._lingering[0].timeout <= now:
+            self._let_go(self._lingering[0])
 
     def _turn_away(self, conn: _Connection) -> None:
+        conn.sock.setblocking(False)
+        with contextlib.suppress(OSError):
+            conn.sock.send(_error_answer(503, f"req_{secrets.token_hex(16)}"))
+        self._linger(conn)
+
+    def _part(self, conn: _Connection) -> None:
+        self.nr_conns += 1  # who calls this has taken it for closed
+        self._linger(conn)
+
+    def _linger(self, conn: _Connection) -> None:
+        """Let the client read its last answer, and close the connection when it has."""
         conn.timeout = time.monotonic() + _LINGER_S
-        self._turned_away.append(conn)
+        self._lingering.append(conn)
         conn.sock.setblocking(False)
         # What the client still sends has to be read for a while: closed over unread bytes, the answer would be lost.
+        conn.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self._discard, conn))
         try:
-            conn.sock.send(_error_answer(503, f"req_{secrets.token_hex(16)}"))
             conn.sock.shutdown(socket.SHUT_WR)
         except OSError:
             self._let_go(conn)
@@ -210,11 +234,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         except BlockingIOError:
             return
         except OSError as error:
-            self.log.debug("A client that was turned away: %s", error)
+            self.log.debug("A client that had its last answer: %s", error)
         self._let_go(conn)
 
     def _let_go(self, conn: _Connection) -> None:
-        self._turned_away.remove(conn)
+        self._lingering.remove(conn)
         self.poller.unregister(conn.sock)
         self.nr_conns -= 1
         conn.close()
@@ -241,7 +265,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     def _cap_keepalive(self, deadline: float) -> None:
         """Let idle connections hold up a stop no longer than kept-alive ones do."""
         super()._cap_keepalive(deadline)
-        for conn in (*self.pending_conns, *self._turned_away):
+        for conn in (*self.pending_conns, *self._lingering):
             conn.timeout = min(conn.timeout, deadline)
 
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:

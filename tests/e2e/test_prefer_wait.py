@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+import signal
 import socket
 from contextlib import ExitStack
 
@@ -79,6 +80,6 @@ def test_who_waits_does_not_hold_up_the_end(world: World) -> None:
     video_id = world.post("a boat sim:render=600")["id"]
     with waiter(world, video_id) as sock:
         assert world.http.get(f"{world.url}/healthz", timeout=LONG_S).ok
-        program.terminate()
+        program.send(signal.SIGTERM)
         assert b"200 OK" in answers([sock], 1)[sock]
     assert program.wait() == 0

@@ -135,6 +135,15 @@ def test_clients_that_stop_sending_hold_no_thread(port: int, beginning: str) -> 
         assert max(_get(port) for _ in range(5)) < 1.0
 
 
+def test_clients_that_never_close_after_their_last_answer_hold_up_nobody(port: int) -> None:
+    with ExitStack() as stack:
+        for _ in range(20):
+            sock = stack.enter_context(_connect(port))
+            sock.sendall(b"GET /ok HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            assert _answer(sock)[0] == 200
+        assert max(_get(port) for _ in range(5)) < 1.0
+
+
 def test_a_client_that_stops_within_a_large_body_is_let_go(port: int) -> None:
     head = POST + b"Content-Length: 900000\r\n\r\n"
     with ExitStack() as stack:
