@@ -14,7 +14,7 @@ WIDER_EVERY_S = 60.0
 NARROW_LEAST = 6
 """Requests a minute below which no pace is narrowed: less would not tell when there is room again."""
 
-_FORGOTTEN_AFTER_S = 600.0
+FORGOTTEN_AFTER_S = 600.0
 """Where no limit is set: a pace that doubled ten times is none."""
 
 _SAME_S = 5.0
@@ -36,7 +36,7 @@ class Paces:
     def per_minute(self, upstream: str, key: str, *, configured: int, now: float) -> int:
         """Return the requests a minute that a key is asked for at most now; 0 for no limit."""
         narrowed = self._known(now).get((upstream, key))
-        if narrowed is None or not 0 <= now - narrowed.at < _FORGOTTEN_AFTER_S:
+        if narrowed is None or not 0 <= now - narrowed.at < FORGOTTEN_AFTER_S:
             return configured
         pace = int(narrowed.to * 2 ** ((now - narrowed.at) / WIDER_EVERY_S))
         return min(pace, configured) if configured else pace
@@ -65,6 +65,6 @@ class Paces:
 
     def _known(self, now: float) -> Mapping[tuple[str, str], Narrowed]:
         if not 0 <= now - self._read_at < _READ_EVERY_S:
-            self._narrowed = self._lanes.narrowed(since=now - _FORGOTTEN_AFTER_S)
+            self._narrowed = self._lanes.narrowed(since=now - FORGOTTEN_AFTER_S)
             self._read_at = now
         return self._narrowed

@@ -46,6 +46,9 @@ _FATES = {
     "poll-404*all": "upstream_job_lost",
 }
 
+_LISTED_ALL_THE_SAME = frozenset({"poll-404*all"})
+"""Nothing of these shows where a page of the list serves as the poll."""
+
 _TRAITS = ("synonyms", "millis", "no-progress", "no-expiry", "list-lag=0.5")
 
 _LONG_ONLY_KEYS = ("submit-401", "submit-quota", "poll-401", "content-401")
@@ -83,7 +86,7 @@ def draw(chance: random.Random, *, long: bool) -> Plan:
         words += _pick(chance, ((0.004, _LONG_ONLY_KEYS),))
     # A refusal can be lost on its way, too; it strikes once, so the submit that follows is accepted.
     codes = [_REFUSED[word] for word in submit if word in _REFUSED] + [ends[word] for word in fate]
-    return Plan(words=words, may_complete=not fate, may_fail_as=codes)
+    return Plan(words=words, may_complete=_LISTED_ALL_THE_SAME.issuperset(fate), may_fail_as=codes)
 
 
 def _pick(chance: random.Random, offers: Sequence[tuple[float, Sequence[str]]]) -> list[str]:

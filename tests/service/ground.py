@@ -52,6 +52,7 @@ class Ground:
         name = repr(sorted(options.items()))
         if name not in self.rigs or not self.rigs[name].in_order():
             self.rigs[name] = self.stack.enter_context(self.rig(**options))
+        self.rigs[name].forget_paces()
         return self.rigs[name]
 
     def objects(self, video_id: str) -> list[str]:

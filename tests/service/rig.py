@@ -25,6 +25,7 @@ from gateway.demo.simulator import Simulator
 from gateway.demo.simulator.books import Entry, Submission
 from gateway.settings import ONLY
 from gateway.wiring import api_app, worker_process
+from gateway.worker.paces import FORGOTTEN_AFTER_S
 from tests.service.timed import TimedInstallation
 
 SIZE = "128x72"
@@ -141,6 +142,13 @@ class Rig:
             )
         self.simulator.faults()
         return not unfinished and not self.slots() and not self.paused()
+
+    def forget_paces(self) -> None:
+        """Let the time pass for which a 429 slows a key down."""
+        with self.installation.database.read() as connection:
+            narrowed_at = connection.scalar(sa.select(sa.func.max(upstream_keys.c.narrowed_at)))
+        if narrowed_at is not None:
+            self.leap(max(0.0, narrowed_at + FORGOTTEN_AFTER_S - self.time.wall()))
 
     # -- what a client does and sees -----------------------------------------------------------------------------------
 
