@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := .venv-litellm
+NODE_EXAMPLES := examples/node/node_modules/.made
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The locks are complete, so nothing is left to resolve; modules are compiled when first imported. Containers often forbid
 # writing what was compiled, and each of the many processes would then compile it all again: seconds each.
@@ -13,17 +14,17 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check audit openapi docs bench fuzz chaos test-litellm lock clean
+.PHONY: help demo install test check audit openapi docs bench fuzz chaos test-litellm test-examples lock clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo ## the whole product on this machine, nothing configured
 	@$(BIN)/gateway demo
 
 install: $(VENV)/.dev ## everything that developing and testing need, into .venv
 
-test: $(VENV)/.dev ## the whole suite
+test: $(VENV)/.dev $(NODE_EXAMPLES) ## the whole suite
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --maxfail 20 --quiet
 
 check: $(VENV)/.dev ## style, formatting, types, import directions
@@ -54,6 +55,16 @@ chaos: $(VENV)/.dev ## 20 minutes of kills, freezes and cuts on both databases; 
 test-litellm: $(VENV)/.dev $(LITELLM)/.made ## the real LiteLLM proxy between the gateway and the simulated upstream, without a network (740 MB, once)
 	@$(BIN)/python -m tests.litellm --quiet
 
+test-examples: $(VENV)/.dev $(NODE_EXAMPLES) ## the examples in all languages, Go and Java too (as root on Debian it installs what is missing)
+	@missing=; \
+	command -v go > /dev/null || missing=golang-go; \
+	command -v javac > /dev/null || missing="$$missing default-jdk-headless"; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		echo "installing $$missing"; \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $$missing; } > /dev/null; \
+	fi
+	@EXAMPLES="python node bash go java" $(BIN)/python -m pytest tests/e2e/examples --numprocesses 2 --quiet
+
 lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the package index; UPGRADE=--upgrade for newer)
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group dev -o requirements/dev.lock
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
@@ -62,7 +73,7 @@ lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the
 	@echo 'litellm[proxy]==1.106.2' | $(COMPILE) $(UPGRADE) - -o tests/litellm/requirements.lock
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) $(LITELLM) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
+	@rm -rf $(VENV) $(LITELLM) $(dir $(NODE_EXAMPLES)) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
 	@find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -88,3 +99,9 @@ $(LITELLM)/.made: tests/litellm/requirements.lock | $(VENV)/.dev
 	@$(BIN)/python -m venv $(LITELLM)
 	@$(BIN)/uv pip install --quiet --python $(LITELLM)/bin/python --no-deps --require-hashes --requirement $<
 	@touch $@
+
+# Without npm the tests of these examples are skipped on a laptop, and fail in CI.
+$(NODE_EXAMPLES): examples/node/package-lock.json
+	@if command -v npm > /dev/null; then \
+		npm --prefix examples/node --no-audit --no-fund --loglevel=error --ignore-scripts ci > /dev/null && touch $@; \
+	else echo "npm is missing: the examples for Node.js are not run"; fi

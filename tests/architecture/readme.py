@@ -9,6 +9,7 @@ from pathlib import Path
 from gateway.jobs.codes import CODES
 from gateway.jobs.lifecycle import diagram
 from gateway.settings import settings_table
+from tests.e2e.examples.languages import EVERYWHERE, EXAMPLES, LANGUAGES
 
 
 def _codes() -> str:
@@ -16,10 +17,26 @@ def _codes() -> str:
     return "\n".join(["| code | what it means, and what to do |", "| --- | --- |", *rows, ""])
 
 
+def _examples() -> str:
+    rows = [
+        f"| {one.title} | {' | '.join(_example(name, uses) for name, uses in one.files.items())} | "
+        f"{'`make test`, ' if language in EVERYWHERE else ''}`make test-examples` |"
+        for language, one in LANGUAGES.items()
+    ]
+    head = "| | submits, waits, saves | receives callbacks | is run by |"
+    return "\n".join([head, "| --- | --- | --- | --- |", *rows, ""])
+
+
+def _example(name: str, uses: str) -> str:
+    lines = len((EXAMPLES / name).read_text(encoding="utf-8").splitlines())
+    return f"[{name.rpartition('/')[2]}](examples/{name}): {lines} lines, {uses or 'no library'}"
+
+
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "lifecycle": lambda: f"```mermaid\n{diagram()}```\n",
     "settings": settings_table,
     "codes": _codes,
+    "examples": _examples,
 }
 
 

@@ -78,6 +78,14 @@ def test_a_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
     assert re.findall(r"https?:|file:|--(?:extra-)?index-url|--find-links", text) == []
 
 
+def test_the_examples_lock_for_node_pins_by_hash_and_names_no_address() -> None:
+    text = (ROOT / "examples" / "node" / "package-lock.json").read_text()
+    packages = {name: package for name, package in json.loads(text)["packages"].items() if name}
+    assert packages
+    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
+    assert re.findall(r"https?:|resolved", text) == []
+
+
 @pytest.mark.parametrize("lock", ["build", "demo", "runtime"])
 def test_a_lock_pins_what_the_largest_one_pins(lock: str) -> None:
     assert pins(lock).items() <= pins("dev").items()
