@@ -14,8 +14,9 @@ from gateway.api import answers, bodies
 from gateway.api.errors import error_body
 from gateway.api.operation import Operation, Success
 from gateway.api.schemas import ImageUrl, Seconds
+from gateway.jobs.refusal_codes import RefusalCode
 
-_ALWAYS: Mapping[int, str] = {
+_ALWAYS: Mapping[int, RefusalCode] = {
     401: "invalid_api_key",
     414: "malformed_request",
     429: "rate_limit_exceeded",
@@ -171,7 +172,7 @@ def _success(success: Success) -> dict[str, Any]:
     return answer
 
 
-def _error(status: int, code: str) -> dict[str, Any]:
+def _error(status: int, code: RefusalCode) -> dict[str, Any]:
     example = error_body(
         "What is wrong, and what is allowed.", type_=_TYPES.get(status, "invalid_request_error"), code=code
     )

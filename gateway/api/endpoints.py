@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask import Response, jsonify
@@ -22,6 +23,7 @@ from gateway.api.paging import listed, query
 from gateway.api.services import ApiServices
 from gateway.jobs.errors import InvalidField
 from gateway.jobs.ports import Endpoint, EndpointChange
+from gateway.jobs.refusal_codes import RefusalCode
 
 
 def create(services: ApiServices) -> Response:
@@ -121,7 +123,11 @@ def _with_secret(services: ApiServices, endpoint: Endpoint) -> dict[str, object]
 _ID = Parameter(name="webhook_endpoint_id", place="path", description="The id of the endpoint.")
 _PATH = "/v1/webhook_endpoints"
 _ONE = f"{_PATH}/{{webhook_endpoint_id}}"
-_BODY_ERRORS = {400: "invalid_value", 413: "body_too_large", 415: "unsupported_content_type"}
+_BODY_ERRORS: Mapping[int, RefusalCode] = {
+    400: "invalid_value",
+    413: "body_too_large",
+    415: "unsupported_content_type",
+}
 _FIELDS = {"name": "shop", "url": "https://example.com/hook", "event_types": ["video.completed", "video.failed"]}
 
 OPERATIONS = (

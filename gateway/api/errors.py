@@ -12,6 +12,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from gateway.bucket.port import BucketError, ObjectMissing
 from gateway.jobs import errors as core
+from gateway.jobs.refusal_codes import RefusalCode
 
 _log = logging.getLogger("gateway.api")
 
@@ -46,7 +47,7 @@ class Shape:
 
     status: int
     type: str = "invalid_request_error"
-    code: str = ""
+    code: RefusalCode = "internal_error"
     message: str = ""
 
 
@@ -71,21 +72,27 @@ TABLE: Mapping[type[Exception], Shape] = {
 }
 """The most special class of an exception counts."""
 
-_HTTP_CODES: Mapping[int, str] = {
+_HTTP_CODES: Mapping[int, RefusalCode] = {
     400: "bad_request",
     404: "not_found",
     405: "method_not_allowed",
     408: "request_timeout",
     413: "body_too_large",
     415: "unsupported_content_type",
+    416: "requested_range_not_satisfiable",
 }
 
 _RETRY_AFTER_S = 2
 
 
-def error_body(message: str, *, type_: str, code: str | None, param: str | None = None) -> dict[str, object]:
+def error_body(message: str, *, type_: str, code: RefusalCode, param: str | None = None) -> dict[str, object]:
     """Return the protocol's error object."""
     return {"error": {"message": message, "type": type_, "param": param, "code": code}}
+
+
+def code_of(status: int) -> RefusalCode:
+    """Return the code of what the framework refuses with a status."""
+    return _HTTP_CODES.get(status, "internal_error" if status >= 500 else "bad_request")
 
 
 def shape_of(error: Exception) -> Shape | None:
@@ -133,7 +140,7 @@ def _http(error: HTTPException) -> Response:
     status = 408 if isinstance(error, ClientDisconnected) else error.code or 500
     if status < 400:  # Werkzeug's own redirects
         return Response(status=status, headers=dict(error.get_headers()))
-    code = _HTTP_CODES.get(status, (error.name or "error").lower().replace(" ", "_"))
+    code = code_of(status)
     answer = _answer(status, _words(status, error), "server_error" if status >= 500 else "invalid_request_error", code)
     for name, value in error.get_headers():
         if name.lower() not in {"content-type", "content-length"}:
@@ -154,7 +161,7 @@ def _words(status: int, error: HTTPException) -> str:
     return error.description or error.name
 
 
-def _answer(status: int, message: str, type_: str, code: str | None, param: str | None = None) -> Response:
+def _answer(status: int, message: str, type_: str, code: RefusalCode, param: str | None = None) -> Response:
     answer = jsonify(error_body(message, type_=type_, code=code, param=param))
     answer.status_code = status
     return answer

@@ -13,6 +13,7 @@ from PIL import Image, UnidentifiedImageError
 
 from gateway.jobs.errors import InvalidField, Unavailable
 from gateway.jobs.intake import ReferenceImage
+from gateway.jobs.refusal_codes import RefusalCode
 
 LARGEST_BYTES = 10 * 1024 * 1024
 MOST_PIXELS = 50_000_000
@@ -25,7 +26,7 @@ _TURN_S = 10.0
 """The longest wait for a free decoder."""
 
 
-def refused(why: str, *, code: str = "invalid_image") -> InvalidField:
+def refused(why: str, *, code: RefusalCode = "invalid_image") -> InvalidField:
     """Return the refusal of a picture, which always says what is allowed."""
     return InvalidField("input_reference", f"{why} {ALLOWED}", code=code)
 

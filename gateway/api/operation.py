@@ -10,6 +10,8 @@ from typing import Any, Literal
 from flask import Response
 from marshmallow import Schema
 
+from gateway.jobs.refusal_codes import RefusalCode
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Success:
@@ -55,7 +57,7 @@ class Operation:
     file_parts: Sequence[str] = ()
     body_example: Mapping[str, Any] = field(default_factory=dict)
     successes: Sequence[Success]
-    errors: Mapping[int, str] = field(default_factory=dict)
+    errors: Mapping[int, RefusalCode] = field(default_factory=dict)
     """Status to the code that is an example of it, beside those that every operation has."""
 
     @property

@@ -47,7 +47,7 @@ _PEEKED = 60 * 1024
 _LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*([0-9]{1,12})[ \t]*\r\n", re.IGNORECASE)
 _OPEN_ENDED = re.compile(rb"\r\n(expect|transfer-encoding):", re.IGNORECASE)
 
-_STATUS: tuple[tuple[type[Exception], int], ...] = (
+STATUS: tuple[tuple[type[Exception], int], ...] = (
     (errors.InvalidResponseHeader, 500),
     (errors.InvalidResponseHeaderName, 500),
     (errors.ConfigurationProblem, 500),
@@ -271,7 +271,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: Exception) -> None:
         """Answer what never got to the app in the same shape as the app does."""
         del req, addr
-        status = next((found for kind, found in _STATUS if isinstance(exc, kind)), 500)
+        status = next((found for kind, found in STATUS if isinstance(exc, kind)), 500)
         request_id = f"req_{secrets.token_hex(16)}"
         if status == 500:
             self.log.error("%s: %s", request_id, type(exc).__name__, exc_info=exc)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from gateway.jobs.refusal_codes import RefusalCode
+
 
 class Refusal(Exception):
     """A request that is not carried out. `message` names what is allowed."""
 
-    def __init__(self, message: str, *, code: str, param: str | None = None) -> None:
+    def __init__(self, message: str, *, code: RefusalCode, param: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.code = code
@@ -16,7 +18,7 @@ class Refusal(Exception):
 class InvalidField(Refusal):
     """A field is wrong; `param` names it."""
 
-    def __init__(self, param: str, message: str, *, code: str = "invalid_value") -> None:
+    def __init__(self, param: str, message: str, *, code: RefusalCode = "invalid_value") -> None:
         super().__init__(message, code=code, param=param)
 
 

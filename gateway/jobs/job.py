@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from gateway.jobs.codes import FailureCode
+
 
 class Status(StrEnum):
     """What is true of a job. Every comment says who takes the job out of there."""
@@ -58,9 +60,9 @@ class Stored:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
-    """Why a job failed: a code of `gateway.jobs.codes.CODES`, and cleaned text for the client."""
+    """Why a job failed: one of our codes, and cleaned text for the client."""
 
-    code: str
+    code: FailureCode
     message: str
 
 

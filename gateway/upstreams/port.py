@@ -11,6 +11,8 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from gateway.jobs.codes import FailureCode
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Key:
@@ -91,9 +93,9 @@ class Accepted:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Refused:
-    """The upstream will never make it: the job fails with `code` (of `gateway.jobs.codes`) and the cleaned message."""
+    """The upstream will never make it: the job fails with `code` and the cleaned message."""
 
-    code: str
+    code: FailureCode
     message: str
     answer: Answer
 
@@ -160,7 +162,7 @@ class Finished:
 class Failed:
     """A valid answer: the job failed upstream."""
 
-    code: str
+    code: FailureCode
     message: str
     answer: Answer
 

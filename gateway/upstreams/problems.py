@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from gateway.jobs.codes import FailureCode
 from gateway.upstreams.scalars import decode, text
 
 MODERATION_CODES = frozenset(
@@ -134,7 +135,7 @@ class Problem:
         return f"{self.code} {self.type} {self.message}"
 
 
-def refusal_code(problem: Problem) -> str:
+def refusal_code(problem: Problem) -> FailureCode:
     """Return our code for a submit that was refused for good."""
     if problem.is_moderation:
         return "content_policy_violation"
@@ -143,15 +144,14 @@ def refusal_code(problem: Problem) -> str:
     return "invalid_reference" if problem.is_reference else "invalid_request"
 
 
-def failure_code(problem: Problem | None, word: str) -> str:
+def failure_code(problem: Problem | None, word: str) -> FailureCode:
     """Return our code for a job that failed upstream, where `word` is its normalised status."""
-    by_word = {"cancelled": "upstream_cancelled", "canceled": "upstream_cancelled", "deleted": "upstream_cancelled"}
     if problem is not None and problem.is_moderation:
         return "content_policy_violation"
     if word == "expired" or (problem is not None and "expired" in problem.codes):
         return "upstream_expired"
-    if word in by_word:
-        return by_word[word]
+    if word in {"cancelled", "canceled", "deleted"}:
+        return "upstream_cancelled"
     if problem is not None and problem.codes & {"400", "422", "invalid_request", "invalid_request_error"}:
         return refusal_code(problem)
     return "upstream_error"

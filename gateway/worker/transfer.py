@@ -11,6 +11,7 @@ from gateway.bucket.port import Bucket, BucketError
 from gateway.clock import Clock
 from gateway.jobs import lifecycle
 from gateway.jobs.backoff import BUCKET_DELAYS_S, CONTENT_DELAYS_S, delay
+from gateway.jobs.codes import FailureCode
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.intake import object_folder
 from gateway.jobs.job import Failure, Job, Status, Stored
@@ -246,7 +247,7 @@ class TransferStep:
     def _not_ready(self, job: Job, outcome: ContentNotReady, moment: Moment) -> None:
         detail = told(outcome.answer, reason=outcome.reason)
         if self._out_of_time(job, moment()):
-            code = "content_invalid" if outcome.invalid else "content_expired"
+            code: FailureCode = "content_invalid" if outcome.invalid else "content_expired"
             self._fail(job, code, "The upstream did not serve the content in time.", detail, moment)
             return
         wait_s = delay(CONTENT_DELAYS_S, job.tries, asked_s=outcome.retry_after_s, longest_s=_LONGEST_WAIT_S)
@@ -295,7 +296,7 @@ class TransferStep:
             )
         )
 
-    def _fail(self, job: Job, code: str, message: str, detail: dict[str, object], moment: Moment) -> None:
+    def _fail(self, job: Job, code: FailureCode, message: str, detail: dict[str, object], moment: Moment) -> None:
         if job.bucket_failed:
             code, message = "storage_error", "The bucket could not take the video while the upstream kept it."
         failure = Failure(code=code, message=message)

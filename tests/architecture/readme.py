@@ -6,15 +6,10 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from gateway.jobs.codes import CODES
+from gateway.api import code_tables
 from gateway.jobs.lifecycle import diagram
 from gateway.settings import settings_table
 from tests.e2e.examples.languages import EVERYWHERE, EXAMPLES, LANGUAGES
-
-
-def _codes() -> str:
-    rows = [f"| `{code}` | {meaning} |" for code, meaning in CODES.items()]
-    return "\n".join(["| code | what it means, and what to do |", "| --- | --- |", *rows, ""])
 
 
 def _examples() -> str:
@@ -35,7 +30,8 @@ def _example(name: str, uses: str) -> str:
 SECTIONS: Mapping[str, Callable[[], str]] = {
     "lifecycle": lambda: f"```mermaid\n{diagram()}```\n",
     "settings": settings_table,
-    "codes": _codes,
+    "codes": code_tables.failures,
+    "refusals": code_tables.refusals,
     "examples": _examples,
 }
 
