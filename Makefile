@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := .venv-litellm
 NODE_EXAMPLES := examples/node/node_modules/.made
+# What renders /docs, and which of its files are kept in the package.
+SWAGGER_UI := 5.35.0
+SWAGGER_UI_FILES := LICENSE NOTICE swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 # The locks are complete, so nothing is left to resolve; modules are compiled when first imported. Containers often forbid
 # writing what was compiled, and each of the many processes would then compile it all again: seconds each.
@@ -14,7 +17,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check audit openapi docs bench fuzz chaos test-litellm test-examples lock clean
+.PHONY: help demo install test check audit openapi record docs docs-assets bench fuzz chaos test-litellm test-examples lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -40,8 +43,18 @@ audit: $(VENV)/.dev ## known vulnerabilities in the locked packages (asks PyPI's
 openapi: $(VENV)/.dev ## write openapi.yaml anew
 	@$(BIN)/gateway openapi > openapi.yaml.new && mv openapi.yaml.new openapi.yaml
 
+record: $(VENV)/.dev ## record the document's examples from a run of the gateway anew, then write openapi.yaml
+	@$(BIN)/python -m tests.document
+	@$(MAKE) --no-print-directory openapi
+
 docs: $(VENV)/.dev ## write the parts of the README that the code prints
 	@$(BIN)/python -m tests.architecture.readme
+
+docs-assets: ## fetch the files that render /docs from npm anew (for another version: SWAGGER_UI, above)
+	@rm -rf build/swagger-ui && mkdir -p build/swagger-ui
+	@cd build/swagger-ui && npm pack --silent swagger-ui-dist@$(SWAGGER_UI) > /dev/null && tar -xzf swagger-ui-dist-$(SWAGGER_UI).tgz
+	@cd build/swagger-ui/package && install -m 644 $(SWAGGER_UI_FILES) $(CURDIR)/gateway/api/docs/swagger-ui
+	@cd gateway/api/docs/swagger-ui && { echo "# swagger-ui-dist $(SWAGGER_UI)"; sha256sum $(SWAGGER_UI_FILES); } > SHA256SUMS
 
 bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench

@@ -1,8 +1,7 @@
-"""What the answers look like, for the OpenAPI document: their schemas and an example of each."""
+"""What the answers look like, for the OpenAPI document."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, fields, validate
@@ -236,50 +235,3 @@ class ReadinessSchema(AnswerSchema):
         fields.Float, "Seconds since a worker's last sign of life; null: never seen.", null=True
     )
     paused_keys = fields.List(fields.Nested(PausedKeySchema), required=True)
-
-
-_ID = "video_019ab2d54a7c6f3e8d91b04c7a5e2f6081d3"
-_OWN = f"https://gateway.example.com/v1/videos/{_ID}"
-
-QUEUED: Mapping[str, object] = {
-    "id": _ID, "object": "video", "model": "sora-2", "status": "queued", "progress": 0,
-    "prompt": "A paper boat sails across a puddle in the rain", "size": "1280x720", "seconds": "4",
-    "created_at": 1796000000, "completed_at": None, "expires_at": None, "error": None, "remixed_from_video_id": None,
-    "url": None, "url_expires_at": None, "content": None, "callback_url": "https://example.com/hook",
-    "metadata": {"order": "4711"},
-    "urls": {"get": _OWN, "content": f"{_OWN}/content", "events": f"{_OWN}/events", "cancel": f"{_OWN}/cancel"},
-    "queue_position": None, "estimated_completion_at": None,
-}  # fmt: skip
-COMPLETED: Mapping[str, object] = {
-    **QUEUED, "status": "completed", "progress": 100, "completed_at": 1796000123,
-    "url": "https://bucket.example.com/video.mp4?X-Amz-Signature=…", "url_expires_at": 1796086523,
-    "content": {"bytes": 4194304, "sha256": "0" * 64, "content_type": "video/mp4"},
-}  # fmt: skip
-CANCELLED: Mapping[str, object] = {**QUEUED, "status": "cancelled"}
-DELETED: Mapping[str, object] = {"id": _ID, "object": "video.deleted", "deleted": True}
-EVENT: Mapping[str, object] = {
-    "object": "video.event", "at": 1796000031.25, "event": "accepted", "status_before": "queued",
-    "status": "in_progress", "detail": {},
-}  # fmt: skip
-DELIVERY: Mapping[str, object] = {
-    "id": "dlv_019ab2d54a7c1", "object": "delivery", "event_id": "evt_019ab2d54a7c0", "type": "video.completed",
-    "video_id": _ID, "webhook_endpoint_id": None, "url": "https://example.com/hook",
-    "status": "delivered", "created_at": 1796000123,
-    "next_attempt_at": None,
-    "attempts": [{
-        "number": 1, "started_at": 1796000124.0, "finished_at": 1796000124.09, "outcome": "delivered", "status": 204,
-        "latency_ms": 90, "answer": "", "error": "",
-    }],
-}  # fmt: skip
-MODEL: Mapping[str, object] = {
-    "id": "sora-2", "object": "model", "created": 0, "owned_by": "sora-gateway", "sizes": ["720x1280", "1280x720"],
-    "seconds": ["4", "8", "12"], "default_size": "720x1280", "default_seconds": "4", "prompt_max_characters": 32000,
-    "extra": [],
-}  # fmt: skip
-READY: Mapping[str, object] = {"status": "ready", "worker_heartbeat_age_s": 1.2, "paused_keys": []}
-
-
-def page(example: Mapping[str, object]) -> Mapping[str, object]:
-    """Return a list of one example."""
-    first = example.get("id")
-    return {"object": "list", "data": [example], "first_id": first, "last_id": first, "has_more": False}

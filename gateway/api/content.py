@@ -103,7 +103,8 @@ OPERATIONS = (
         summary="Download a video",
         description=(
             "Redirects to a link that was signed for this answer. With `GATEWAY_CONTENT=stream` the bytes themselves, "
-            "ranges too; 503 where too many are being passed through."
+            "ranges too; 503 where too many are being passed through. A page in a browser may be kept from "
+            "following to the bucket: open the video's `url` there."
         ),
         parameters=[
             VIDEO_ID,

@@ -69,20 +69,14 @@ OPERATIONS = (
         method="GET", path="/v1/videos/{video_id}/deliveries", name="list_video_deliveries", view=index,
         tag="Callbacks", summary="The callbacks of a video", description="Each with its attempts, oldest first.",
         parameters=[VIDEO_ID],
-        successes=[Success(
-            status=200, description="The callbacks.", schema=answers.DeliveryListSchema,
-            example=answers.page(answers.DELIVERY),
-        )],
+        successes=[Success(status=200, description="The callbacks.", schema=answers.DeliveryListSchema)],
         errors={404: "not_found"},
     ),
     Operation(
         method="GET", path="/v1/deliveries", name="list_deliveries", view=all_of_client, tag="Callbacks",
         summary="List callbacks", description="The client's own, newest first unless asked otherwise.",
         query=DeliveryListQuery,
-        successes=[Success(
-            status=200, description="A page.", schema=answers.DeliveryListSchema,
-            example=answers.page(answers.DELIVERY),
-        )],
+        successes=[Success(status=200, description="A page.", schema=answers.DeliveryListSchema)],
         errors={400: "invalid_value", 404: "not_found"},
     ),
     Operation(
@@ -92,21 +86,15 @@ OPERATIONS = (
             "Every callback that is `exhausted` or `disabled` and was written since, with the same `webhook-id` and a "
             "new schedule."
         ),
-        body=RedeliverySchema, body_example={"since": 1796000000},
-        successes=[Success(
-            status=202, description="They will be made.", schema=answers.RedeliveredSchema,
-            example={"object": "delivery.redelivered", "count": 12, "has_more": False},
-        )],
+        body=RedeliverySchema,
+        successes=[Success(status=202, description="They will be made.", schema=answers.RedeliveredSchema)],
         errors={400: "invalid_value", 413: "body_too_large", 415: "unsupported_content_type"},
     ),
     Operation(
         method="POST", path="/v1/deliveries/{delivery_id}/redeliver", name="redeliver", view=redeliver, tag="Callbacks",
         summary="Make a callback again", description="At once, with the same `webhook-id` and a new schedule.",
         parameters=[Parameter(name="delivery_id", place="path", description="The id of the delivery.")],
-        successes=[Success(
-            status=202, description="It will be made.", schema=answers.DeliverySchema,
-            example={**answers.DELIVERY, "status": "pending", "next_attempt_at": 1796000200},
-        )],
+        successes=[Success(status=202, description="It will be made.", schema=answers.DeliverySchema)],
         errors={404: "not_found", 409: "endpoint_disabled"},
     ),
 )  # fmt: skip

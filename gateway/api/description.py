@@ -10,13 +10,13 @@ from apispec.ext.marshmallow import MarshmallowPlugin
 from marshmallow import Schema
 from werkzeug.http import HTTP_STATUS_CODES
 
-from gateway.api import answers, bodies
-from gateway.api.errors import error_body
+from gateway.api import answers, bodies, callbacks, code_tables
+from gateway.api.examples import EVERY, example
 from gateway.api.operation import Operation, Success
 from gateway.api.schemas import ImageUrl, Seconds
 from gateway.jobs.refusal_codes import RefusalCode
 
-_ALWAYS: Mapping[int, RefusalCode] = {
+ALWAYS: Mapping[int, RefusalCode] = {
     401: "invalid_api_key",
     414: "malformed_request",
     429: "rate_limit_exceeded",
@@ -25,15 +25,37 @@ _ALWAYS: Mapping[int, RefusalCode] = {
 }
 """What every operation behind the API key can answer, and an example code of it."""
 
+_BEARER = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key: `gateway keys create NAME` makes one. The page `/docs` forgets it when closed.",
+}
+
 _RETRY_AFTER = {"Retry-After": {"description": "In how many seconds to try again.", "schema": {"type": "integer"}}}
 
-_TYPES: Mapping[int, str] = {429: "rate_limit_error", 500: "server_error", 503: "server_error"}
-
-_INTRO = """\
+_INTRO = f"""\
 Submit, poll, store, call back: the video-generation loop as a service. One resource, the protocol's own: the
 **video**. A client of the OpenAI Videos API works by changing its base URL; what this gateway adds stands beside.
 
-Every error answer has the same body and an `x-request-id`; 429 and 503 say in `Retry-After` when to come back.
+1. **Post** `POST /v1/videos`. The answer is 202 at once; from then on the video is never lost. Send an
+   `Idempotency-Key`: where no answer comes, the same request again gives the same video.
+2. **Receive** the callback at your `callback_url`, signed after Standard Webhooks, as often as it takes until you
+   answer 2xx: see **Webhooks** below. Or ask `GET /v1/videos/{{video_id}}`, which `Prefer: wait=60` holds.
+3. **Fetch** the MP4 from the link in `url`, which needs no key. Links end; each `GET` of the video signs a fresh one.
+
+Every error answer has the same body, `{{"error": {{"message", "type", "param", "code"}}}}`, and an `x-request-id`; 429
+and 503 say in `Retry-After` when to come back.
+
+<details>
+<summary>All codes of a request that is refused</summary>
+
+{code_tables.refusals()}
+</details>
+<details>
+<summary>All codes of a video that failed</summary>
+
+{code_tables.failures()}
+</details>
 """
 
 
@@ -50,16 +72,17 @@ def described(version: str, operations: Sequence[Operation]) -> dict[str, Any]:
         security=[{"bearer": []}],
         tags=[{"name": name} for name in dict.fromkeys(operation.tag for operation in operations)],
     )
-    spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer"})
+    spec.components.security_scheme("bearer", _BEARER)
     assert plugin.converter is not None  # noqa: S101 - set by APISpec's constructor
     plugin.converter.add_attribute_function(_own_fields)  # type: ignore[no-untyped-call]
     spec.components.schema("Error", schema=answers.ErrorSchema)
-    for status, code in _ALWAYS.items():
-        spec.components.response(_shared(status), _error(status, code))
-    for operation in operations:
+    for status, code in ALWAYS.items():
+        spec.components.response(_shared(status), _error(EVERY, status, code))
+    for operation in (operation for operation in operations if operation.documented):
         spec.path(path=operation.path, operations={operation.method.lower(): _described(spec, plugin, operation)})
+    webhooks = callbacks.described(spec)
     found = spec.to_dict()
-    return {"openapi": found.pop("openapi"), **found}
+    return {"openapi": found.pop("openapi"), "info": found.pop("info"), **found, "webhooks": webhooks}
 
 
 def _name_of(schema: Any) -> str:
@@ -118,14 +141,15 @@ def _query(plugin: MarshmallowPlugin, schema: type[Schema]) -> list[dict[str, An
     found = plugin.converter.schema2parameters(schema, location="query")
     for parameter in found:
         if parameter["schema"].get("type") == "object":
-            parameter["style"], parameter["explode"] = "deepObject", True
+            # Without an example, a page that sends requests makes up pairs that no video has.
+            parameter.update(style="deepObject", explode=True, example={})
     return list(found)
 
 
 def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str, Any]:
     """Describe a body that may come as JSON or as a form; only a form can hold a file part."""
-    example = dict(operation.body_example)
-    json = {"schema": schema, "example": example}
+    asked = example(operation.name, "request")
+    json = {"schema": schema, "example": asked}
     name = f"{_name_of(schema)}Form"
     if name not in spec.components.schemas:
         spec.components.schema(name, schema=type(name, (schema,), {}))
@@ -134,7 +158,7 @@ def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str
             file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
             form["properties"][part] = {"anyOf": [file, form["properties"][part]]}
     encoding = {name: {"style": "deepObject", "explode": True} for name in bodies.OBJECTS}
-    multipart = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": example, "encoding": encoding}
+    multipart = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": asked, "encoding": encoding}
     urlencoded = {**json, "encoding": encoding}
     return {
         "required": True,
@@ -143,11 +167,11 @@ def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str
 
 
 def _responses(operation: Operation) -> dict[str, Any]:
-    found: dict[str, Any] = {str(success.status): _success(success) for success in operation.successes}
-    errors = dict(operation.errors) if operation.public else {**_ALWAYS, **operation.errors}
+    found: dict[str, Any] = {str(success.status): _success(operation, success) for success in operation.successes}
+    errors = dict(operation.errors) if operation.public else {**ALWAYS, **operation.errors}
     for status, code in sorted(errors.items()):
-        shared = not operation.public and _ALWAYS.get(status) == code
-        found.setdefault(str(status), _shared(status) if shared else _error(status, code))
+        shared = not operation.public and ALWAYS.get(status) == code
+        found.setdefault(str(status), _shared(status) if shared else _error(operation.name, status, code))
     return found
 
 
@@ -162,20 +186,18 @@ def _headers(described: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _success(success: Success) -> dict[str, Any]:
+def _success(operation: Operation, success: Success) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": success.description, "headers": _headers(success.headers)}
     if success.schema is not None:
-        answer["content"] = {success.content_type: {"schema": success.schema, "example": success.example}}
+        shown = example(operation.name, str(success.status))
+        answer["content"] = {success.content_type: {"schema": success.schema, "example": shown}}
     elif success.status < 300:
         read_as = "object" if success.content_type.endswith("yaml") else "string"
         answer["content"] = {success.content_type: {"schema": {"type": read_as}}}
     return answer
 
 
-def _error(status: int, code: RefusalCode) -> dict[str, Any]:
-    example = error_body(
-        "What is wrong, and what is allowed.", type_=_TYPES.get(status, "invalid_request_error"), code=code
-    )
+def _error(name: str, status: int, code: RefusalCode) -> dict[str, Any]:
     headers = {**_headers({}), **(_RETRY_AFTER if status in {429, 503} else {})}
-    content = {bodies.JSON: {"schema": answers.ErrorSchema, "example": example}}
+    content = {bodies.JSON: {"schema": answers.ErrorSchema, "example": example(name, str(status))}}
     return {"description": f"{HTTP_STATUS_CODES[status]}, such as `{code}`.", "headers": headers, "content": content}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from marshmallow import fields, validate
 
 from gateway.api.answers import AnswerSchema, PageSchema
@@ -59,16 +57,3 @@ class EndpointTestResultSchema(AnswerSchema):
         required=True, allow_none=True, metadata={"description": "Null: the worker sends it after this answer."}
     )
     success = fields.Boolean(required=True, metadata={"description": "True: it was written, and will be sent."})
-
-
-ENDPOINT: Mapping[str, object] = {
-    "id": "we_019ab2d54a7c1", "object": "webhook_endpoint", "name": "shop", "url": "https://example.com/hook",
-    "event_types": ["video.completed", "video.failed"], "enabled": True, "disabled_at": None,
-    "signing_secret_hint": "whsec_…mLk9", "created_at": 1796000000, "updated_at": 1796000000,
-}  # fmt: skip
-WITH_SECRET: Mapping[str, object] = {**ENDPOINT, "signing_secret": "whsec_…"}
-DELETED: Mapping[str, object] = {"id": "we_019ab2d54a7c1", "object": "webhook_endpoint.deleted", "deleted": True}
-TESTED: Mapping[str, object] = {
-    "object": "webhook_endpoint.test", "webhook_endpoint_id": "we_019ab2d54a7c1", "event_type": "video.completed",
-    "delivery_id": "del_019ab2d54a7c1", "status_code": None, "success": True,
-}  # fmt: skip

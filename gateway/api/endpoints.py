@@ -7,7 +7,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
-from gateway.api import answers, bodies
+from gateway.api import bodies
 from gateway.api import endpoint_answers as shapes
 from gateway.api.auth import caller
 from gateway.api.callback_schemas import (
@@ -128,7 +128,6 @@ _BODY_ERRORS: Mapping[int, RefusalCode] = {
     413: "body_too_large",
     415: "unsupported_content_type",
 }
-_FIELDS = {"name": "shop", "url": "https://example.com/hook", "event_types": ["video.completed", "video.failed"]}
 
 OPERATIONS = (
     Operation(
@@ -138,65 +137,52 @@ OPERATIONS = (
             "Every event of the client's videos that it subscribes to is sent there, beside a video's own "
             "`callback_url`, and signed with the endpoint's own secret, which is shown this once."
         ),
-        body=NewEndpointSchema, body_example=_FIELDS,
-        successes=[Success(
-            status=200, description="The endpoint.", schema=shapes.EndpointWithSecretSchema, example=shapes.WITH_SECRET,
-        )],
+        body=NewEndpointSchema,
+        successes=[Success(status=200, description="The endpoint.", schema=shapes.EndpointWithSecretSchema)],
         errors={**_BODY_ERRORS, 409: "too_many_endpoints"},
     ),
     Operation(
         method="GET", path=_PATH, name="list_webhook_endpoints", view=index, tag="Webhook endpoints",
         summary="List endpoints", description="The client's own, newest first.", query=PageQuery,
-        successes=[Success(
-            status=200, description="A page.", schema=shapes.EndpointListSchema, example=answers.page(shapes.ENDPOINT),
-        )],
+        successes=[Success(status=200, description="A page.", schema=shapes.EndpointListSchema)],
         errors={400: "invalid_value", 404: "not_found"},
     ),
     Operation(
         method="GET", path=_ONE, name="get_webhook_endpoint", view=show, tag="Webhook endpoints",
         summary="Look at an endpoint", description="Without its secret.", parameters=[_ID],
-        successes=[Success(
-            status=200, description="The endpoint.", schema=shapes.EndpointSchema, example=shapes.ENDPOINT,
-        )],
+        successes=[Success(status=200, description="The endpoint.", schema=shapes.EndpointSchema)],
         errors={404: "not_found"},
     ),
     Operation(
         method="POST", path=_ONE, name="update_webhook_endpoint", view=update, tag="Webhook endpoints",
         summary="Change an endpoint",
         description="What is pending follows a new URL. `enabled: true` turns on again what a 410 turned off.",
-        parameters=[_ID], body=EndpointChangeSchema, body_example={"enabled": True},
-        successes=[Success(
-            status=200, description="The endpoint.", schema=shapes.EndpointSchema, example=shapes.ENDPOINT,
-        )],
+        parameters=[_ID], body=EndpointChangeSchema,
+        successes=[Success(status=200, description="The endpoint.", schema=shapes.EndpointSchema)],
         errors={**_BODY_ERRORS, 404: "not_found"},
     ),
     Operation(
         method="DELETE", path=_ONE, name="delete_webhook_endpoint", view=delete, tag="Webhook endpoints",
         summary="Delete an endpoint", description="Ends what is still to be sent there.", parameters=[_ID],
-        successes=[Success(
-            status=200, description="Deleted.", schema=shapes.EndpointDeletedSchema, example=shapes.DELETED,
-        )],
+        successes=[Success(status=200, description="Deleted.", schema=shapes.EndpointDeletedSchema)],
         errors={404: "not_found"},
     ),
     Operation(
         method="POST", path=f"{_ONE}/test", name="test_webhook_endpoint", view=test, tag="Webhook endpoints",
         summary="Send a test event",
         description="A made-up event with `data.metadata.test`, signed and sent by the worker as every other.",
-        parameters=[_ID], body=EndpointTestSchema, body_example={"event_type": "video.completed"},
-        successes=[Success(
-            status=202, description="It will be sent.", schema=shapes.EndpointTestResultSchema, example=shapes.TESTED,
-        )],
+        parameters=[_ID], body=EndpointTestSchema,
+        successes=[Success(status=202, description="It will be sent.", schema=shapes.EndpointTestResultSchema)],
         errors={**_BODY_ERRORS, 404: "not_found", 409: "endpoint_disabled"},
     ),
     Operation(
         method="POST", path=f"{_ONE}/rotate_secret", name="rotate_webhook_endpoint_secret", view=rotate_secret,
         tag="Webhook endpoints", summary="Rotate an endpoint's secret",
         description="For 24 hours both secrets sign, unless `keep_old_secret_active_for_24_hours` is false.",
-        parameters=[_ID], body=RotationSchema, body_example={"keep_old_secret_active_for_24_hours": True},
+        parameters=[_ID], body=RotationSchema,
         successes=[Success(
             status=200, description="The endpoint with its new secret.", schema=shapes.EndpointWithSecretSchema,
-            example=shapes.WITH_SECRET,
         )],
-        errors={**_BODY_ERRORS, 404: "not_found"},
+        errors={**_BODY_ERRORS, 400: "invalid_type", 404: "not_found"},
     ),
 )  # fmt: skip

@@ -47,9 +47,7 @@ OPERATIONS = (
         method="GET", path="/v1/videos/{video_id}/events", name="list_video_events", view=index, tag="Videos",
         summary="What happened to a video", description="Transitions, polls that brought news, callback attempts.",
         parameters=[VIDEO_ID],
-        successes=[Success(
-            status=200, description="The events.", schema=answers.EventListSchema, example=answers.page(answers.EVENT),
-        )],
+        successes=[Success(status=200, description="The events.", schema=answers.EventListSchema)],
         errors={404: "not_found"},
     ),
 )  # fmt: skip

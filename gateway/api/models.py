@@ -53,15 +53,13 @@ OPERATIONS = (
     Operation(
         method="GET", path="/v1/models", name="list_models", view=index, tag="Models",
         summary="List models", description="First the one that is used where none is asked for.",
-        successes=[Success(
-            status=200, description="The models.", schema=answers.ModelListSchema, example=answers.page(answers.MODEL),
-        )],
+        successes=[Success(status=200, description="The models.", schema=answers.ModelListSchema)],
     ),
     Operation(
         method="GET", path="/v1/models/{model}", name="get_model", view=show, tag="Models",
         summary="Look at a model", description="With the sizes, lengths and extra parameters that it takes.",
         parameters=[Parameter(name="model", place="path", description="The name of the model.")],
-        successes=[Success(status=200, description="The model.", schema=answers.ModelSchema, example=answers.MODEL)],
+        successes=[Success(status=200, description="The model.", schema=answers.ModelSchema)],
         errors={404: "model_not_found"},
     ),
 )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from flask import Response
 
-from gateway.api import content, deliveries, endpoints, events, health, models, videos
+from gateway.api import content, deliveries, docs_page, endpoints, events, health, models, videos
 from gateway.api.description import described
 from gateway.api.operation import Operation, Success
 from gateway.api.services import ApiServices
@@ -58,6 +58,7 @@ OPERATIONS: Sequence[Operation] = (
     *endpoints.OPERATIONS,
     *models.OPERATIONS,
     *health.OPERATIONS,
+    *docs_page.OPERATIONS,
     Operation(
         method="GET", path="/openapi.yaml", name="openapi", view=show, tag="Operation", public=True,
         summary="This document", description="OpenAPI 3.1.",

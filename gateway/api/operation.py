@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 from flask import Response
 from marshmallow import Schema
@@ -21,7 +21,6 @@ class Success:
     description: str
     schema: type[Schema] | None = None
     content_type: str = "application/json"
-    example: object = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """Header name to description."""
 
@@ -51,14 +50,15 @@ class Operation:
     description: str = ""
     public: bool = False
     """Whether it is answered without an API key."""
+    documented: bool = True
+    """Whether the document tells of it; the files that a page loads are no part of the API."""
     parameters: Sequence[Parameter] = ()
     query: type[Schema] | None = None
     body: type[Schema] | None = None
     file_parts: Sequence[str] = ()
-    body_example: Mapping[str, Any] = field(default_factory=dict)
     successes: Sequence[Success]
     errors: Mapping[int, RefusalCode] = field(default_factory=dict)
-    """Status to the code that is an example of it, beside those that every operation has."""
+    """Status to the code of the recorded example, beside those that every operation has."""
 
     @property
     def rule(self) -> str:

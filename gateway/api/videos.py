@@ -110,10 +110,9 @@ OPERATIONS = (
             ),
         ],
         body=NewVideoSchema, file_parts=["input_reference"],
-        body_example={"prompt": "A paper boat sails across a puddle in the rain", "size": "1280x720", "seconds": "4"},
         successes=[
             Success(
-                status=202, description="Accepted.", schema=answers.VideoSchema, example=answers.QUEUED,
+                status=202, description="Accepted.", schema=answers.VideoSchema,
                 headers={
                     "Location": "Where the video is.",
                     "Idempotent-Replayed": "`true` where an earlier equal request is answered again.", **_POLL_AFTER,
@@ -128,10 +127,7 @@ OPERATIONS = (
         method="GET", path="/v1/videos", name="list_videos", view=index, tag="Videos",
         summary="List videos", description="The client's own, newest first unless asked otherwise, with links.",
         query=VideoListQuery,
-        successes=[Success(
-            status=200, description="A page.", schema=answers.VideoListSchema,
-            example=answers.page(answers.COMPLETED),
-        )],
+        successes=[Success(status=200, description="A page.", schema=answers.VideoListSchema)],
         errors={400: "invalid_value", 404: "not_found"},
     ),
     Operation(
@@ -149,7 +145,7 @@ OPERATIONS = (
             ),
         ],
         successes=[Success(
-            status=200, description="The video.", schema=answers.VideoSchema, example=answers.COMPLETED,
+            status=200, description="The video.", schema=answers.VideoSchema,
             headers={"Preference-Applied": "`wait=N` where the answer was held, or needed not be.", **_POLL_AFTER},
         )],
         errors={404: "not_found"},
@@ -158,16 +154,14 @@ OPERATIONS = (
         method="DELETE", path="/v1/videos/{video_id}", name="delete_video", view=delete, tag="Videos",
         summary="Delete a video", description="Cancels it if unfinished, ends its callbacks, removes its objects.",
         parameters=[VIDEO_ID],
-        successes=[Success(status=200, description="Deleted.", schema=answers.DeletedSchema, example=answers.DELETED)],
+        successes=[Success(status=200, description="Deleted.", schema=answers.DeletedSchema)],
         errors={404: "not_found"},
     ),
     Operation(
         method="POST", path="/v1/videos/{video_id}/cancel", name="cancel_video", view=cancel, tag="Videos",
         summary="Cancel a video", description="Stops it here and, where the upstream can, there.",
         parameters=[VIDEO_ID],
-        successes=[Success(
-            status=200, description="Cancelled.", schema=answers.VideoSchema, example=answers.CANCELLED,
-        )],
+        successes=[Success(status=200, description="Cancelled.", schema=answers.VideoSchema)],
         errors={404: "not_found", 409: "already_final"},
     ),
 )  # fmt: skip

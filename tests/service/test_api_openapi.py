@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,14 @@ import yaml
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
+from gateway.api.description import ALWAYS
+from gateway.api.examples import CALLBACKS, EVERY, FILE
 from gateway.api.openapi import OPERATIONS, openapi_document, openapi_yaml
 from gateway.jobs.job import Status
+from gateway.webhooks.events import TYPES
 from tests.api_world import World, make_world
+from tests.document.notebook import BY_NAME, differences
+from tests.document.refusals import recorded_refusals
 
 ROOT = Path(__file__).parents[2]
 
@@ -39,7 +45,22 @@ def test_the_document_is_valid_and_served(world: World) -> None:
 
 def test_every_route_stands_in_the_document_and_nothing_else() -> None:
     written = {(m.upper(), path) for path, item in openapi_document()["paths"].items() for m in item}
-    assert written == {(operation.method, operation.path) for operation in OPERATIONS}
+    assert written == {(operation.method, operation.path) for operation in OPERATIONS if operation.documented}
+    assert {operation.path for operation in OPERATIONS if not operation.documented} == {"/docs/{asset}"}
+
+
+def test_what_is_refused_is_refused_as_the_document_shows(tmp_path: Path) -> None:
+    assert differences(recorded_refusals(tmp_path)) == {}, "run `make record`"
+
+
+def test_nothing_is_recorded_that_the_document_does_not_show() -> None:
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
+    assert list(recorded.pop(CALLBACKS)) == list(TYPES)
+    assert {int(status) for status in recorded.pop(EVERY)} == set(ALWAYS)
+    for name, kinds in recorded.items():
+        operation = BY_NAME[name]
+        statuses = {success.status for success in operation.successes} | set(operation.errors)
+        assert set(kinds) - {"request"} <= set(map(str, statuses)), name
 
 
 def test_every_example_keeps_to_its_own_schema() -> None:
@@ -93,7 +114,7 @@ def _resolved(document: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
 
 
 def _contents(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for item in document["paths"].values():
+    for item in [*document["paths"].values(), *document["webhooks"].values()]:
         for operation in item.values():
             answers = [_resolved(document, answer) for answer in operation["responses"].values()]
             for body in [operation.get("requestBody", {}), *answers]:
