@@ -148,8 +148,7 @@ def _query(plugin: MarshmallowPlugin, schema: type[Schema]) -> list[dict[str, An
 
 def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str, Any]:
     """Describe a body that may come as JSON or as a form; only a form can hold a file part."""
-    asked = example(operation.name, "request")
-    json = {"schema": schema, "example": asked}
+    json = _content(schema, operation.name, "request")
     name = f"{_name_of(schema)}Form"
     if name not in spec.components.schemas:
         spec.components.schema(name, schema=type(name, (schema,), {}))
@@ -158,7 +157,7 @@ def _body(spec: APISpec, operation: Operation, schema: type[Schema]) -> dict[str
             file = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
             form["properties"][part] = {"anyOf": [file, form["properties"][part]]}
     encoding = {name: {"style": "deepObject", "explode": True} for name in bodies.OBJECTS}
-    multipart = {"schema": {"$ref": f"#/components/schemas/{name}"}, "example": asked, "encoding": encoding}
+    multipart = {**json, "schema": {"$ref": f"#/components/schemas/{name}"}, "encoding": encoding}
     urlencoded = {**json, "encoding": encoding}
     return {
         "required": True,
@@ -189,15 +188,19 @@ def _headers(described: Mapping[str, str]) -> dict[str, Any]:
 def _success(operation: Operation, success: Success) -> dict[str, Any]:
     answer: dict[str, Any] = {"description": success.description, "headers": _headers(success.headers)}
     if success.schema is not None:
-        shown = example(operation.name, str(success.status))
-        answer["content"] = {success.content_type: {"schema": success.schema, "example": shown}}
+        answer["content"] = {success.content_type: _content(success.schema, operation.name, str(success.status))}
     elif success.status < 300:
         read_as = "object" if success.content_type.endswith("yaml") else "string"
         answer["content"] = {success.content_type: {"schema": {"type": read_as}}}
     return answer
 
 
+def _content(schema: type[Schema], name: str, kind: str) -> dict[str, Any]:
+    shown = example(name, kind)
+    return {"schema": schema} if shown is None else {"schema": schema, "example": shown}
+
+
 def _error(name: str, status: int, code: RefusalCode) -> dict[str, Any]:
     headers = {**_headers({}), **(_RETRY_AFTER if status in {429, 503} else {})}
-    content = {bodies.JSON: {"schema": answers.ErrorSchema, "example": example(name, str(status))}}
+    content = {bodies.JSON: _content(answers.ErrorSchema, name, str(status))}
     return {"description": f"{HTTP_STATUS_CODES[status]}, such as `{code}`.", "headers": headers, "content": content}

@@ -15,6 +15,7 @@ from openapi_spec_validator import validate
 from gateway.api.description import ALWAYS
 from gateway.api.examples import CALLBACKS, EVERY, FILE
 from gateway.api.openapi import OPERATIONS, openapi_document, openapi_yaml
+from gateway.api.operation import Operation
 from gateway.jobs.job import Status
 from gateway.webhooks.events import TYPES
 from tests.api_world import World, make_world
@@ -51,6 +52,24 @@ def test_every_route_stands_in_the_document_and_nothing_else() -> None:
 
 def test_what_is_refused_is_refused_as_the_document_shows(tmp_path: Path) -> None:
     assert differences(recorded_refusals(tmp_path)) == {}, "run `make record`"
+
+
+def test_there_are_recorded_examples_of_every_operation() -> None:
+    recorded = json.loads(FILE.read_text(encoding="utf-8"))
+    missing = {
+        f"{operation.name} {kind}"
+        for operation in OPERATIONS
+        if operation.documented
+        for kind in _shown(operation) - recorded.get(operation.name, {}).keys()
+    }
+    assert missing == set(), "let tests/document ask for it, and run `make record`"
+
+
+def _shown(operation: Operation) -> set[str]:
+    """Return what the document should show of an operation: of several good answers the first will do."""
+    described = [str(success.status) for success in operation.successes if success.schema is not None]
+    asked = {"request"} if operation.body is not None else set()
+    return {*described[:1], *map(str, operation.errors), *asked}
 
 
 def test_nothing_is_recorded_that_the_document_does_not_show() -> None:
