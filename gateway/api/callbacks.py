@@ -19,7 +19,7 @@ _WHEN: Mapping[str, str] = {
     "video.in_progress": "The progress changed, told at most once a poll. Sent where it was subscribed to.",
 }
 
-_HEADERS: Mapping[str, str] = {
+HEADERS: Mapping[str, str] = {
     "webhook-id": "The event's id, the same on every attempt: drop what you have seen.",
     "webhook-timestamp": "When this attempt was signed, in Unix seconds. Refuse what is over five minutes off.",
     "webhook-signature": "`v1,` and the base64 of an HMAC-SHA256; several, with spaces between, at a rotation.",
@@ -71,7 +71,7 @@ def _described(type_: str) -> dict[str, Any]:
         "summary": _WHEN[type_],
         "description": _DESCRIPTION,
         "security": [],
-        "parameters": [_header(name, text, recorded["headers"][name]) for name, text in _HEADERS.items()],
+        "parameters": [_header(name, text, recorded["headers"][name]) for name, text in HEADERS.items()],
         "requestBody": {"required": True, "content": {"application/json": content}},
         "responses": {status: {"description": text} for status, text in _ANSWERS.items()},
     }

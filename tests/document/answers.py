@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gateway.api.callbacks import HEADERS
 from gateway.api.examples import CALLBACKS, EVERY
 from gateway.api.operation import Operation
 from gateway.webhooks.events import TYPES
@@ -17,7 +18,6 @@ from tests.e2e.processes import LONG_S, eventually, free_port
 from tests.s3 import Store
 
 PROMPT = "A paper boat sails across a puddle in the rain"
-_SIGNED = ("content-type", "user-agent", "webhook-id", "webhook-timestamp", "webhook-signature", "gateway-attempt")
 
 
 def recorded_answers(directory: Path, store: Store) -> Recorded:
@@ -97,13 +97,14 @@ def _callbacks(world: World, notebook: Notebook) -> None:
     for type_ in TYPES:
         callback = _come(world, type_)
         assert callback.verified
-        headers = {name: callback.headers[name] for name in _SIGNED}
+        headers = {name: callback.headers[name] for name in HEADERS}
         notebook.keep(CALLBACKS, type_, {"headers": headers, "body": json.loads(callback.body)})
 
 
 def _endpoints(world: World, notebook: Notebook) -> None:
     types = ["video.completed", "video.failed"]
     made = notebook.ask("create_webhook_endpoint", {"name": "shop", "url": _hook(world), "event_types": types})
+    world.inbox.trust(world.webhook_secret, made["signing_secret"])
     one = {"webhook_endpoint_id": made["id"]}
     notebook.ask("list_webhook_endpoints")
     notebook.ask("get_webhook_endpoint", **one)
@@ -125,7 +126,7 @@ def _told(world: World, video_id: str, status: str) -> list[dict[str, Any]]:
 def _come(world: World, type_: str) -> Any:
     came = world.inbox.wait_for(lambda all_: any(one.type == type_ for one in all_), timeout_s=LONG_S)
     assert came, f"no {type_}"
-    return next(one for one in reversed(came) if one.type == type_)
+    return next(one for one in came if one.type == type_)
 
 
 def _too_long_a_path(world: World) -> Any:
