@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from gateway.db.tables import deliveries
-from gateway.jobs.errors import Conflict
+from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import Endpoint, EndpointChange
 from tests.contracts.test_outbox import due
 from tests.contracts.world import ALL_EVENTS, HOOK, NO, NOW, World
@@ -113,3 +113,14 @@ def test_two_secrets_sign_for_a_day_after_a_rotation_unless_the_old_is_to_end(wo
     assert signing == [(2, 1), (2, 1), (2,)]
     world.endpoints.rotate_secret(endpoint.id, client="ann", keep_old=False, now=NOW)
     assert world.endpoints.secret_versions(endpoint.id, now=NOW) == (3,)
+
+
+def test_a_test_of_an_endpoint_can_be_sent_again(world: World) -> None:
+    endpoint = made(world)
+    delivery_id, _ = world.endpoints.test(endpoint.id, None, client="ann", now=NOW)
+    (delivery,) = due(world)
+    world.outbox.started(delivery, now=NOW)
+    world.outbox.failed(delivery, NO, due_at=None, held_until=None, now=NOW)
+    assert world.outbox.redeliver(delivery_id, client="ann", now=NOW + 1).status == "pending"
+    with pytest.raises(NotFound):
+        world.outbox.redeliver(delivery_id, client="bob", now=NOW + 1)
