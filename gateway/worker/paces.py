@@ -14,6 +14,13 @@ WIDER_EVERY_S = 60.0
 NARROW_LEAST = 6
 """Requests a minute below which no pace is narrowed: less would not tell when there is room again."""
 
+UNLIMITED = 120
+"""Requests a minute at which a key without a limit stands at least when a 429 halves it.
+
+Who asked for little was turned away by a moment's load rather than for its own pace; where it was that after all, each
+further 429 halves again.
+"""
+
 FORGOTTEN_AFTER_S = 600.0
 """Where no limit is set: a pace that doubled ten times is none."""
 
@@ -55,7 +62,8 @@ class Paces:
         known = self._known(now).get((upstream, key))
         if known is not None and 0 <= now - known.at < _SAME_S:
             return
-        pace = self.per_minute(upstream, key, configured=configured, now=now) or self._recent(upstream, key)
+        pace = self.per_minute(upstream, key, configured=configured, now=now)
+        pace = pace or max(UNLIMITED, self._recent(upstream, key))
         self._lanes.narrow(upstream, key, to=max(NARROW_LEAST, pace // 2), wait_s=retry_after_s or 0.0, now=now)
         self._read_at = 0.0
 

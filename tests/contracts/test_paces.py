@@ -48,6 +48,15 @@ def test_where_no_limit_is_set_it_is_half_of_what_was_asked_in_the_last_minute_a
     assert per_minute(paces, at=NOW + 701) == 0
 
 
+def test_one_429_does_not_slow_down_who_asked_for_little_and_another_narrows_it_further(world: World) -> None:
+    paces = Paces(world.lanes)
+    paces.asked("main", "one", 3, now=NOW)
+    turn_away(paces)
+    assert per_minute(paces) == 60
+    turn_away(paces, at=NOW + 6)
+    assert 30 <= per_minute(paces, at=NOW + 6) <= 32
+
+
 def test_it_is_never_narrowed_below_one_in_ten_seconds(world: World) -> None:
     paces = Paces(world.lanes)
     for again in range(5):
