@@ -53,6 +53,7 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
     @wraps(command)
     def run(*args: Any, **kwargs: Any) -> None:
         from gateway.jobs.errors import Refusal
+        from gateway.supervisor import AlreadyRunning
 
         try:
             command(*args, **kwargs)
@@ -62,6 +63,8 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
             sys.exit(2)
         except Refusal as error:
             _fail(f"gateway: {error.message}")
+        except AlreadyRunning as error:
+            _fail(f"gateway: {error}")
 
     return run
 

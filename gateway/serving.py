@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 from gateway import __version__
@@ -15,7 +16,7 @@ from gateway.db.migrate import migrate
 from gateway.db.queries import SqlQueries
 from gateway.observability.logs import configure_logs
 from gateway.observability.metrics_dir import shared_counters
-from gateway.settings import Settings, SettingsError, describe, is_loopback, master_key
+from gateway.settings import Address, Settings, SettingsError, describe, is_loopback, master_key
 from gateway.supervisor import AlreadyRunning, ChildSpec, Supervisor, check_port_free, die_with_parent, only_one
 from gateway.wiring import Installation, worker_process
 from gateway.wsgi import run_gunicorn
@@ -44,10 +45,7 @@ def serve_all(settings: Settings, cwd: Path) -> int:
 
 def _run_both(installation: Installation) -> int:
     settings = installation.settings
-    host, port = settings.bind
-    check_port_free(host, port)
-    # The children must agree on a port that the system chose, and their links must name it.
-    bind = str(settings.bind._replace(port=port or _free_port(host)))
+    bind = str(_free_address(settings.bind))
     installation.database.close()
     _log_start(installation)
     children = [
@@ -62,9 +60,11 @@ def serve_api(settings: Settings, cwd: Path) -> None:
     """Run the API until a signal. Does not return."""
     die_with_parent()
     _configure_logs(settings)
+    settings = replace(settings, bind=_free_address(settings.bind))
     installation = _proven(settings, cwd)
     _prepare(installation)
     installation.database.close()
+    log.info("The API listens on %s.", settings.bind)
     run_gunicorn(settings, cwd)
 
 
@@ -156,6 +156,15 @@ def _log_start(installation: Installation) -> None:
         if not upstream.keys:
             log.warning("Upstream %s has no key; it is used without one.", upstream.name)
     installation.database.close()
+
+
+def _free_address(bind: Address) -> Address:
+    """Return where to listen, with a port that nobody listens on. Raises AlreadyRunning.
+
+    All processes must agree on one that the system chose, and their links must name it.
+    """
+    check_port_free(bind.host, bind.port)
+    return bind._replace(port=bind.port or _free_port(bind.host))
 
 
 def _free_port(host: str) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import time
+
+import requests
 
 from gateway.demo.inbox import Reply
 from tests.e2e.conftest import MakeWorld
@@ -32,6 +35,29 @@ def test_a_second_worker_takes_over_within_15_s_what_a_killed_one_held_at_every_
     for prompt, video_id in videos.items():
         world.assert_done_once(video_id, prompt)
         assert world.posts(prompt) == 1
+
+
+def test_an_api_does_not_share_a_port_that_another_one_listens_on(make_world: MakeWorld) -> None:
+    world = make_world()
+    world.serve()
+    second = world.run("api")
+    assert second.returncode == 1
+    assert second.stderr.startswith("gateway: cannot listen on 127.0.0.1 port ")
+
+
+def test_an_api_alone_says_on_which_port_of_the_systems_choice_it_listens(make_world: MakeWorld) -> None:
+    world = make_world(GATEWAY_BIND="127.0.0.1:0")
+    world.start("api")
+    listens = re.compile(r"The API listens on (127\.0\.0\.1:[1-9][0-9]*)\.")
+    (address,) = eventually(lambda: set(listens.findall(world.logs())), bool, "listening")
+    eventually(lambda: _healthy(f"http://{address}/healthz"), bool, "healthy")
+
+
+def _healthy(url: str) -> bool:
+    try:
+        return requests.get(url, timeout=10).ok
+    except requests.ConnectionError:
+        return False
 
 
 def _one_at_each_stage(world: World) -> dict[str, str]:
