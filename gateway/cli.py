@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -25,6 +26,14 @@ if TYPE_CHECKING:
 def _fail(message: str, code: int = 1) -> NoReturn:
     click.echo(message, err=True)
     sys.exit(code)
+
+
+def _end_at_sigterm() -> None:
+    """Let SIGTERM end a command as Ctrl-C does.
+
+    Without it nothing is cleaned up, and the first process of a container does not hear of the signal at all.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _settings() -> Settings:
@@ -240,8 +249,9 @@ def demo(*, keep: bool, output: Path | None) -> None:
     from gateway.demo.run import DemoFailed, run
     from gateway.serving import stop_event
 
+    _end_at_sigterm()
     try:
-        run(keep=keep, output=output, stopping=stop_event() if keep else None)
+        run(keep=keep, output=output, stopping=stop_event)
     except DemoFailed as error:
         _fail(f"gateway demo: {error}")
 
@@ -293,6 +303,7 @@ def simulate(
         video_bytes=video_bytes,
         state=state,
     )
+    _end_at_sigterm()
     try:
         simulator = Simulator(settings)
         simulator.serve_forever(ready=lambda _: _say_ready(simulator.base_url))
@@ -330,6 +341,7 @@ def listen(*, bind: str, webhook_secrets: tuple[str, ...]) -> None:
         port=address.port,
         on_callback=lambda callback: click.echo(describe_callback(callback)),
     )
+    _end_at_sigterm()
     try:
         inbox.serve_forever(
             ready=lambda url: click.echo(f"Listening at {url}: use it as callback_url. Ctrl-C ends it.")

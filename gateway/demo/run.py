@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +58,18 @@ class Stage:
     log: Path
 
 
-def run(*, keep: bool, output: Path | None, stopping: threading.Event | None) -> None:
-    """Run the demo; with `keep`, leave everything running until `stopping` is set. Raises DemoFailed."""
+def run(*, keep: bool, output: Path | None, stopping: Callable[[], threading.Event]) -> None:
+    """Run the demo; with `keep`, leave everything running until the event that `stopping` makes. Raises DemoFailed."""
     console = Console(highlight=False)
     target = (output or Path("demo.mp4")).absolute()
     try:
         with _stage(console) as stage:
             _one_video(console, stage, target)
-            if keep and stopping is not None:
+            if keep:
+                # Not made before: until here, signals interrupt.
+                stopped = stopping()
                 _print_how_to_go_on(console, stage)
-                stopping.wait()
+                stopped.wait()
     except (mp4.EncoderMissing, S3ServerError) as error:
         raise DemoFailed(str(error)) from error
     except requests.RequestException as error:

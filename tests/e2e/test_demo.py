@@ -37,3 +37,18 @@ def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
         await_gone(family)
     finally:
         demo.kill_tree()
+
+
+def test_a_demo_that_gets_sigterm_leaves_no_process_and_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    demo = Program("demo", "--keep", cwd=tmp_path, settings={"TMPDIR": str(folder)}, log=tmp_path / "said")
+    try:
+        eventually(demo.log.read_text, lambda said: "POST /v1/videos" in said, "posted", timeout_s=2 * LONG_S)
+        family = demo.tree()
+        assert list(folder.iterdir())
+        demo.stop()
+        await_gone(family)
+        assert not list(folder.iterdir())
+    finally:
+        demo.kill_tree()

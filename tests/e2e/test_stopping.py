@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import platform
 import signal
+from pathlib import Path
 
 import psutil
+import pytest
 
 from gateway.demo.inbox import Reply
 from gateway.demo.simulator.books import Books
 from tests.e2e.conftest import MakeWorld
 from tests.e2e.harness import World
-from tests.e2e.processes import eventually
+from tests.e2e.processes import Program, eventually
 
 _TGKILL = {"x86_64": 234, "aarch64": 131}
 
@@ -24,6 +26,16 @@ def test_a_worker_stops_when_sigterm_is_delivered_to_another_thread_than_the_fir
     # What the kernel does when the first thread is not ready to take it, such as right after SIGCONT.
     ctypes.CDLL(None).syscall(_TGKILL[platform.machine()], worker.pid, others[0], signal.SIGTERM)
     assert worker.wait() == 0
+
+
+@pytest.mark.parametrize("command", ["simulate", "listen"])
+def test_a_tool_ends_well_at_sigterm(command: str, tmp_path: Path) -> None:
+    tool = Program(command, "--bind", "127.0.0.1:0", cwd=tmp_path, settings={}, log=tmp_path / "said")
+    try:
+        eventually(tool.log.read_text, lambda said: "http://127.0.0.1:" in said, "listening")
+        assert tool.stop()[0] == 0
+    finally:
+        tool.kill_tree()
 
 
 def test_serve_ends_in_time_with_work_of_every_kind_under_way_and_nothing_is_lost(make_world: MakeWorld) -> None:
