@@ -110,12 +110,19 @@ class Installation:
         )
 
     def secrets_of(self, client: str) -> Sequence[str]:
-        """Return the webhook secrets that sign for a client now, newest first."""
-        if self.clients.owns_secret(client):
-            master = master_key(self.settings, self.cwd).reveal().encode()
-            versions = self.clients.secret_versions(client, now=self.database.now())
-            return [derive_secret(master, owner=f"client:{client}", version=version) for version in versions]
-        return [secret.reveal() for secret in self.settings.webhook_secrets]
+        """Return the webhook secrets that sign for a client now, its own before those of the settings.
+
+        Both sign for one that is named in the settings and was made by `gateway keys` too: a second way to its keys
+        must not make its receivers refuse its callbacks.
+        """
+        named = any(key.name == client for key in self.settings.api_keys)
+        common = [secret.reveal() for secret in self.settings.webhook_secrets]
+        if not self.clients.owns_secret(client):
+            return common
+        master = master_key(self.settings, self.cwd).reveal().encode()
+        versions = self.clients.secret_versions(client, now=self.database.now())
+        own = [derive_secret(master, owner=f"client:{client}", version=version) for version in versions]
+        return own + common if named else own
 
     @cached_property
     def endpoints(self) -> SqlEndpoints:
