@@ -8,7 +8,7 @@ from functools import partial
 
 from gateway.bucket.port import BucketError
 from gateway.bucket.selftest import prove
-from gateway.db.lanes import SqlLanes
+from gateway.db.lanes import OPERATOR, SqlLanes
 from gateway.db.queries import SqlQueries
 from gateway.jobs.errors import NotFound
 from gateway.jobs.ports import KeyState
@@ -17,6 +17,12 @@ from gateway.upstreams.port import Key, KeyRefused
 from gateway.webhooks.signing import well_formed
 from gateway.wiring import Installation
 from gateway.wiring.upstreams import ConfiguredUpstream
+
+_SUBMITS = {
+    "accepted": "a submit was accepted",
+    "refused": "a submit was refused for good",
+    "absent": "a submit was not accepted",
+}
 
 Check = tuple[str, Callable[[], str]]
 
@@ -95,19 +101,36 @@ def _any_key_made(installation: Installation) -> bool:
 
 def upstream_lines(installation: Installation) -> Iterator[str]:
     """Yield a line for every upstream key: slots, pause, last answer."""
-    states = {(state.upstream, state.key): state for state in SqlQueries(installation.database).upstream_keys()}
+    queries = SqlQueries(installation.database)
+    states = {(state.upstream, state.key): state for state in queries.upstream_keys()}
     for upstream in installation.upstreams.values():
         for key in upstream.keys:
             state = states.get((upstream.name, key.name))
-            used = state.slots_used if state else 0
-            yield f"{upstream.name}  key {key.name}  {used}/{upstream.settings.max_concurrent} slots  {_pause(state)}"
+            slots = f"{state.slots_used if state else 0}/{upstream.settings.max_concurrent} slots"
+            heard = _last_answer(state, queries.last_submit(upstream.name, key.name))
+            yield "  ".join((upstream.name, f"key {key.name}", slots, _pause(state), heard))
 
 
 def _pause(state: KeyState | None) -> str:
     if state is None or state.paused_at is None:
         return "open"
-    since = datetime.fromtimestamp(state.paused_at, UTC).isoformat(timespec="seconds")
-    return f"paused since {since}: {state.pause_reason} ({state.last_answer or 'no words'})"
+    words = f" ({state.last_answer})" if state.last_answer and state.pause_reason != OPERATOR else ""
+    return f"paused since {_at(state.paused_at)}: {state.pause_reason}{words}"
+
+
+def _last_answer(state: KeyState | None, submit: tuple[float, str] | None) -> str:
+    """What the upstream said last: to a submit, or of the key."""
+    answers = [(submit[0], _SUBMITS[submit[1]])] if submit else []
+    if state is not None and state.last_answer_at is not None:
+        answers.append((state.last_answer_at, "the key was refused" if state.last_answer else "the key was taken"))
+    if not answers:
+        return "no answer yet"
+    at, words = max(answers)
+    return f"last answer {_at(at)}: {words}"
+
+
+def _at(instant: float) -> str:
+    return datetime.fromtimestamp(instant, UTC).isoformat(timespec="seconds")
 
 
 def pause(installation: Installation, upstream: str) -> int:

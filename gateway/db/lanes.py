@@ -68,7 +68,9 @@ class SqlLanes:
             connection.execute(
                 sa.update(upstream_keys)
                 .where(*paused)
-                .values(paused_at=None, pause_reason=None, probe_at=None, probes=0, last_answer_at=now)
+                .values(
+                    paused_at=None, pause_reason=None, probe_at=None, probes=0, last_answer=None, last_answer_at=now
+                )
             )
 
     def narrow(self, upstream: str, key: str, *, to: int, wait_s: float, now: float) -> None:

@@ -137,6 +137,19 @@ class SqlQueries:
         with self._database.read() as connection:
             return [_key_state(row) for row in connection.execute(statement).mappings()]
 
+    def last_submit(self, upstream: str, key: str) -> tuple[float, str] | None:
+        """Return when the latest submit whose outcome is known was settled, and that outcome; None before the first."""
+        latest = (
+            sa.select(submissions.c.closed_at, submissions.c.outcome)
+            .where(submissions.c.upstream == upstream, submissions.c.key == key)
+            .where(submissions.c.closed_at.is_not(None), submissions.c.outcome != "unknown")
+            .order_by(submissions.c.id.desc())
+            .limit(1)
+        )
+        with self._database.read() as connection:
+            row = connection.execute(latest).one_or_none()
+        return (float(row.closed_at), str(row.outcome)) if row else None
+
     def in_hand(self) -> Mapping[str, int]:
         """Return by upstream how many unfinished videos belong to it: submitted, or about to be."""
         grouped = (

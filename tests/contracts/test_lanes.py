@@ -192,6 +192,7 @@ def test_a_key_that_is_taken_again_is_paused_no_more(world: World) -> None:
     world.lanes.answered("main", "one", now=NOW + 31)
     state = key_state(world)
     assert (state.paused_at, state.pause_reason, state.probe_at) == (None, None, None)
+    assert (state.last_answer, state.last_answer_at) == (None, NOW + 31)
     assert len(take(world, now=NOW + 31)) == 3
     pause(world, now=NOW + 40)
     assert key_state(world).probe_at == NOW + 70

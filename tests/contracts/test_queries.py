@@ -268,3 +268,14 @@ def test_the_databases_clock_goes_on_and_is_near_our_own_on_one_machine(world: W
     before = world.queries.now()
     assert world.queries.now() >= before
     assert abs(before - time.time()) < 60
+
+
+def test_the_last_submit_of_a_key_is_the_latest_that_was_answered(world: World) -> None:
+    assert world.queries.last_submit("main", "one") is None
+    _, refused = world.submitting(now=NOW)
+    world.submissions.refused(refused, absent=False, now=NOW + 1)
+    assert world.queries.last_submit("main", "one") == (NOW + 1, "refused")
+    world.rendering(now=NOW + 2)
+    world.submitting(now=NOW + 3)
+    assert world.queries.last_submit("main", "one") == (NOW + 2, "accepted")
+    assert world.queries.last_submit("main", "two") is None
