@@ -105,7 +105,7 @@ class Commands:
         wrong = isinstance(error, Refused) and error.status < 500 and error.status != 429
         code = f" ({error.code})" if isinstance(error, Refused) and error.code else ""
         self._say(f"gateway: {error}{code}")
-        if video_id:
+        if video_id and not wrong:
             self._come_back(video_id)
         self._print({"error": {"message": str(error), "code": getattr(error, "code", "") or None}})
         return WRONG_REQUEST if wrong or isinstance(error, OSError) else GATEWAY_AWAY

@@ -100,6 +100,7 @@ def test_what_is_refused_is_told_in_the_gateways_words_with_status_2(
     assert done.returncode == status
     assert told in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+    assert "Come back" not in done.stdout + done.stderr
 
 
 def test_a_gateway_that_is_not_there_is_told_after_a_few_seconds_with_status_3(served: World) -> None:
