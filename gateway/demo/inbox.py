@@ -134,6 +134,10 @@ class Inbox:
         """Verify with these secrets from now on."""
         self._secrets = secrets
 
+    def tell(self, on_callback: Callable[[Callback], None]) -> None:
+        """Call this for each callback from now on."""
+        self._on_callback = on_callback
+
     def answer_with(self, *answers: int | Reply) -> None:
         """Answer the next callbacks so, and 200 after them."""
         with self._changed:

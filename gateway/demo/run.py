@@ -23,6 +23,7 @@ from rich.console import Console
 from gateway.client.progress import shown_progress
 from gateway.demo import mp4
 from gateway.demo.inbox import Callback, Inbox
+from gateway.demo.listening import describe_callback
 from gateway.demo.picture import photograph
 from gateway.demo.s3server import EmbeddedS3, S3ServerError
 from gateway.demo.simulator.settings import SimulatorSettings
@@ -242,7 +243,8 @@ def _print_how_to_go_on(console: Console, stage: Stage) -> None:
     )  # fmt: skip
     console.print("\nEverything goes on running; Ctrl-C ends it.")
     console.print(f"  API key    {stage.api_key}\n  document   {stage.url}/openapi.yaml\n  log        {stage.log}")
-    console.print(f"\nTry:\n  {line}", soft_wrap=True)
+    console.print(f"\nTry, and see the callback come in here:\n  {line}\n", soft_wrap=True)
+    stage.inbox.tell(lambda callback: console.print(describe_callback(callback), markup=False, soft_wrap=True))
 
 
 def _free_port() -> int:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -9,6 +13,8 @@ import psutil
 from gateway.demo import mp4
 from gateway.demo.run import SECONDS
 from tests.e2e.processes import LONG_S, Program, await_gone, eventually
+
+TO_TRY = re.compile(r"^  (curl .+)\n", re.MULTILINE)
 
 
 def test_the_demo_ends_well_with_a_film_that_plays_and_leaves_no_process(tmp_path: Path) -> None:
@@ -35,6 +41,20 @@ def test_a_demo_that_is_killed_leaves_no_process(tmp_path: Path) -> None:
         assert len(family) > 4
         demo.kill()
         await_gone(family)
+    finally:
+        demo.kill_tree()
+
+
+def test_a_demo_that_is_kept_prints_a_line_to_try_and_shows_the_callback_that_it_brings(tmp_path: Path) -> None:
+    demo = Program("demo", "--keep", cwd=tmp_path, settings={}, log=tmp_path / "said")
+    try:
+        eventually(demo.log.read_text, lambda said: bool(TO_TRY.search(said)), "kept", timeout_s=2 * LONG_S)
+        (line,) = TO_TRY.findall(demo.log.read_text())
+        answer = subprocess.run(shlex.split(line), capture_output=True, check=True, timeout=LONG_S)
+        video = json.loads(answer.stdout)["id"]
+        told = f"video.completed  {video}  verified"
+        eventually(demo.log.read_text, lambda said: told in said, "called back", timeout_s=2 * LONG_S)
+        assert demo.stop()[0] == 0
     finally:
         demo.kill_tree()
 
