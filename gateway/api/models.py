@@ -58,7 +58,7 @@ OPERATIONS = (
     Operation(
         method="GET", path="/v1/models/{model}", name="get_model", view=show, tag="Models",
         summary="Look at a model", description="With the sizes, lengths and extra parameters that it takes.",
-        parameters=[Parameter(name="model", place="path", description="The name of the model.")],
+        parameters=[Parameter(name="model", place="path", description="The name of the model.", slashes=True)],
         successes=[Success(status=200, description="The model.", schema=answers.ModelSchema)],
         errors={404: "model_not_found"},
     ),

@@ -33,6 +33,8 @@ class Parameter:
     place: Literal["path", "query", "header"]
     description: str
     schema: Mapping[str, object] = field(default_factory=lambda: {"type": "string"})
+    slashes: bool = False
+    """In the path: whether its value may hold slashes, sent as `%2F`, which WSGI decodes before anybody routes."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,4 +65,8 @@ class Operation:
     @property
     def rule(self) -> str:
         """The path as Flask spells it."""
-        return re.sub(r"\{(\w+)\}", r"<\1>", self.path)
+        rule = re.sub(r"\{(\w+)\}", r"<\1>", self.path)
+        for parameter in self.parameters:
+            if parameter.slashes:
+                rule = rule.replace(f"<{parameter.name}>", f"<path:{parameter.name}>")
+        return rule

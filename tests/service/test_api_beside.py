@@ -11,9 +11,10 @@ from gateway.db.engine import Database
 from gateway.db.outbox import SqlOutbox
 from gateway.db.queries import SqlQueries
 from gateway.db.workers import SqlWorkers
+from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.job import Status
 from gateway.jobs.ports import AttemptResult
-from tests.api_world import World, make_world
+from tests.api_world import OFFER, World, make_world
 
 HOOK = "https://example.com/hook?token=t"
 
@@ -158,6 +159,12 @@ def test_all_that_failed_since_a_time_is_made_again_for_its_client_only(world: W
     assert twice.json["count"] == 0
     missing = world.http.post(path, json={}, headers=world.key("alice"))
     assert (missing.status_code, missing.json["error"]["param"]) == (400, "since")
+
+
+def test_a_model_is_found_whose_name_holds_a_slash(tmp_path: Path) -> None:
+    world = make_world(tmp_path, catalogue=Catalogue(models={"Wan-AI/Wan2.2": [OFFER]}))
+    assert world.get("/v1/models/Wan-AI%2FWan2.2").json["id"] == "Wan-AI/Wan2.2"
+    world.database.close()
 
 
 def test_models_are_listed_with_what_they_take(world: World) -> None:
