@@ -47,13 +47,20 @@ class EndpointDeletedSchema(AnswerSchema):
 
 
 class EndpointTestResultSchema(AnswerSchema):
-    """A test event that was written to be sent."""
+    """A test event that was sent, or will be."""
 
     object = fields.String(required=True, validate=validate.OneOf(["webhook_endpoint.test"]))
     webhook_endpoint_id = fields.String(required=True)
     event_type = fields.String(required=True)
     delivery_id = fields.String(required=True, metadata={"description": "Look for it in `GET /v1/deliveries`."})
     status_code = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "Null: the worker sends it after this answer."}
+        required=True, allow_none=True, metadata={"description": "What the receiver answered; null: nothing yet."}
     )
-    success = fields.Boolean(required=True, metadata={"description": "True: it was written, and will be sent."})
+    success = fields.Boolean(required=True, metadata={"description": "True: it was sent, or will be."})
+
+
+class EventTypeListSchema(AnswerSchema):
+    """The names of events."""
+
+    object = fields.String(required=True, validate=validate.OneOf(["list"]))
+    data = fields.List(fields.String(), required=True)

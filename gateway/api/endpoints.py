@@ -17,6 +17,7 @@ from gateway.api.callback_schemas import (
     PageQuery,
     RotationSchema,
 )
+from gateway.api.errors import ReceiverSilent
 from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.paging import listed, query
@@ -24,6 +25,10 @@ from gateway.api.services import ApiServices
 from gateway.jobs.errors import InvalidField
 from gateway.jobs.ports import Endpoint, EndpointChange
 from gateway.jobs.refusal_codes import RefusalCode
+from gateway.webhooks.events import TYPES
+
+_ANSWERED_WITHIN_S = 20.0
+"""How long a test is waited for: the whole of an attempt by default, and a little."""
 
 
 def create(services: ApiServices) -> Response:
@@ -74,23 +79,34 @@ def rotate_secret(services: ApiServices, webhook_endpoint_id: str) -> Response:
 
 
 def test(services: ApiServices, webhook_endpoint_id: str) -> Response:
-    """Send a made-up event the way that every other goes."""
+    """Send a made-up event the way that every other goes, and say what the receiver answered if it does so soon."""
     type_ = load(EndpointTestSchema(), bodies.read().fields).get("event_type")
     delivery_id, told = services.endpoints.test(
         webhook_endpoint_id, type_, client=caller().client, now=services.queries.now()
     )
+    services.made_attempts.hold(delivery_id, _ANSWERED_WITHIN_S)
+    attempt = services.queries.first_attempt(delivery_id)
+    if attempt is not None and attempt.status is None:
+        message = f"The receiver gave no answer ({attempt.error}). It is tried again like every callback."
+        raise ReceiverSilent(message, code="receiver_silent")
     answer = jsonify(
         {
             "object": "webhook_endpoint.test",
             "webhook_endpoint_id": webhook_endpoint_id,
             "event_type": told,
             "delivery_id": delivery_id,
-            "status_code": None,
+            "status_code": attempt.status if attempt is not None else None,
             "success": True,
         }
     )
-    answer.status_code = 202
+    answer.status_code = 200 if attempt is not None else 202
     return answer
+
+
+def event_types(services: ApiServices) -> Response:
+    """List what an endpoint can subscribe to."""
+    del services
+    return jsonify({"object": "list", "data": list(TYPES)})
 
 
 def _check_target(services: ApiServices, url: str) -> None:
@@ -170,10 +186,20 @@ OPERATIONS = (
     Operation(
         method="POST", path=f"{_ONE}/test", name="test_webhook_endpoint", view=test, tag="Webhook endpoints",
         summary="Send a test event",
-        description="A made-up event with `data.metadata.test`, signed and sent by the worker as every other.",
+        description=(
+            "A made-up event with `data.metadata.test`, signed and sent by the worker as every other. The answer waits "
+            f"up to {_ANSWERED_WITHIN_S:.0f} seconds for the receiver's; where too many wait already, it comes at once."
+        ),
         parameters=[_ID], body=EndpointTestSchema,
-        successes=[Success(status=202, description="It will be sent.", schema=shapes.EndpointTestResultSchema)],
-        errors={**_BODY_ERRORS, 404: "not_found", 409: "endpoint_disabled"},
+        successes=[
+            Success(
+                status=200, description="What the receiver answered.", schema=shapes.EndpointTestResultSchema,
+            ),
+            Success(
+                status=202, description="It will be sent.", schema=shapes.EndpointTestResultSchema,
+            ),
+        ],
+        errors={**_BODY_ERRORS, 404: "not_found", 409: "endpoint_disabled", 424: "receiver_silent"},
     ),
     Operation(
         method="POST", path=f"{_ONE}/rotate_secret", name="rotate_webhook_endpoint_secret", view=rotate_secret,
@@ -184,5 +210,10 @@ OPERATIONS = (
             status=200, description="The endpoint with its new secret.", schema=shapes.EndpointWithSecretSchema,
         )],
         errors={**_BODY_ERRORS, 400: "invalid_type", 404: "not_found"},
+    ),
+    Operation(
+        method="GET", path="/v1/webhook_event_types", name="list_webhook_event_types", view=event_types,
+        tag="Webhook endpoints", summary="List event types", description="What an endpoint can subscribe to.",
+        successes=[Success(status=200, description="All of them.", schema=shapes.EventTypeListSchema)],
     ),
 )  # fmt: skip

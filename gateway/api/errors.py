@@ -41,6 +41,10 @@ class VariantMissing(core.Refusal):
     """The video has no such variant."""
 
 
+class ReceiverSilent(core.Refusal):
+    """A receiver that was to be tested gave no answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """How one kind of exception is answered. `code` and `message` are for exceptions that have none of their own."""
@@ -64,6 +68,7 @@ TABLE: Mapping[type[Exception], Shape] = {
     ObjectMissing: Shape(410, code="content_removed", message="The content is no longer there."),
     UnsupportedBody: Shape(415),
     core.KeyReused: Shape(422),
+    ReceiverSilent: Shape(424),
     core.QueueFull: Shape(429, "rate_limit_error"),
     TooManyRequests: Shape(429, "rate_limit_error"),
     core.Unavailable: Shape(503, "server_error"),

@@ -60,12 +60,14 @@ class ApiServices:
     content_streams: int = 4
     """How many contents this process passes through at once, where it does."""
     waits: int = 4
-    """How many requests this process holds at once until their videos are final."""
+    """How many requests this process holds at once until what they wait for has come."""
     configured_keys: Sequence[ConfiguredKey] = ()
     streams: BoundedSemaphore = field(init=False)
     """The free places for contents that are passed through."""
-    waiting: Waiting = field(init=False)
-    """The requests that are held."""
+    final_videos: Waiting = field(init=False)
+    """The requests that are held until their videos are final."""
+    made_attempts: Waiting = field(init=False)
+    """The requests that are held until their deliveries were tried once."""
     images: ImageReader = field(default_factory=lambda: ImageReader(at_once=2))
     client_requests_per_minute: int = 0
     """0: no limit."""
@@ -82,7 +84,7 @@ class ApiServices:
     def __post_init__(self) -> None:
         """Make the places for contents and for requests that wait."""
         object.__setattr__(self, "streams", BoundedSemaphore(self.content_streams))
-        waiting = Waiting(
-            finished=self.queries.finished, places=self.waits, stopping=self.stopping, monotonic=self.monotonic
-        )
-        object.__setattr__(self, "waiting", waiting)
+        places = BoundedSemaphore(self.waits)
+        for name, finished in (("final_videos", self.queries.finished), ("made_attempts", self.queries.attempted)):
+            waiting = Waiting(finished=finished, places=places, stopping=self.stopping, monotonic=self.monotonic)
+            object.__setattr__(self, name, waiting)

@@ -54,7 +54,7 @@ def show(services: ApiServices, video_id: str) -> Response:
     """Show a video, with a fresh link when it is completed."""
     client, wait_s = caller().client, wished(request.headers.get("Prefer", ""))
     job = services.queries.job(video_id, client=client)
-    held = wait_s > 0 and (job.final or services.waiting.hold(video_id, wait_s))
+    held = wait_s > 0 and (job.final or services.final_videos.hold(video_id, wait_s))
     if held and not job.final:
         job = services.queries.job(video_id, client=client)
     answer = jsonify(presented(services, job) if job.final else watched(services, job, services.queries.now()))

@@ -1,4 +1,4 @@
-"""Waiting: a request that is held until its video is final, as `Prefer: wait=N` asks (RFC 7240)."""
+"""Waiting: a request that is held until its video is final, as `Prefer: wait=N` asks (RFC 7240), or the like."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Collection
 
 from gateway.clock import Clock
-from gateway.jobs.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -29,20 +28,20 @@ def wished(prefer: str) -> int:
 class Waiting:
     """The requests that are held in this process. However many they are, one thread asks the database for all.
 
-    `finished` returns which of some videos are final or gone. At most `places` are held at once: a held request takes a
-    thread, and somebody must be left to answer the others.
+    `finished` returns which of some videos are final or gone: nothing here cares whether it is videos that are waited
+    for. A held request takes one of `places`, since it takes a thread, and somebody must be left to answer the others.
     """
 
     def __init__(
         self,
         *,
         finished: Callable[[Collection[str]], Collection[str]],
-        places: int,
+        places: threading.BoundedSemaphore,
         stopping: Callable[[], bool],
         monotonic: Clock,
     ) -> None:
         self._finished = finished
-        self._places = threading.BoundedSemaphore(places)
+        self._places = places
         self._stopping = stopping
         self._monotonic = monotonic
         self._changed = threading.Condition()
@@ -84,17 +83,20 @@ class Waiting:
     def _look(self) -> None:
         pause = threading.Event()
         while wanted := self._wanted():
-            try:
-                final = self._finished(wanted)
-            except Unavailable as error:
-                # Whoever waits is told what is known when its time is over.
-                log.warning("The database is away: %s", error.message)
-                final = ()
+            final = self._ended(wanted)
             with self._changed:
                 self._final |= set(final) & set(self._watched)
                 if final or self._stopping():
                     self._changed.notify_all()
             pause.wait(_LOOK_EVERY_S)
+
+    def _ended(self, wanted: Collection[str]) -> Collection[str]:
+        try:
+            return self._finished(wanted)
+        except Exception:
+            # Whatever it was, the thread must live: nobody would begin another, and all who come would wait in vain.
+            log.exception("it could not be asked for whom to wake")
+            return ()
 
     def _wanted(self) -> Collection[str]:
         with self._changed:

@@ -25,7 +25,7 @@ def delivery_records(connection: Connection, which: sa.ColumnElement[bool]) -> S
     tries: dict[str, list[Attempt]] = {row["id"]: [] for row in rows}
     made = sa.select(attempts).where(attempts.c.delivery_id.in_(list(tries))).order_by(attempts.c.number)
     for row in connection.execute(made).mappings():
-        tries[row["delivery_id"]].append(_attempt_of(row))
+        tries[row["delivery_id"]].append(attempt_of(row))
     return [
         DeliveryRecord(
             id=row["id"],
@@ -74,5 +74,6 @@ def _place_of(connection: Connection, delivery_id: str, client: str) -> sa.Tuple
     return sa.tuple_(sa.literal(created_at), sa.literal(delivery_id))
 
 
-def _attempt_of(row: RowMapping) -> Attempt:
+def attempt_of(row: RowMapping) -> Attempt:
+    """Return the attempt that a row tells of."""
     return Attempt(**{name: row[name] for name in ATTEMPT})

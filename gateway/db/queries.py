@@ -12,14 +12,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
 from gateway.db.conditions import is_pending, is_status, is_unfinished
-from gateway.db.delivery_records import ATTEMPT, delivery_page, delivery_records
+from gateway.db.delivery_records import ATTEMPT, attempt_of, delivery_page, delivery_records
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
 from gateway.db.tables import attempts, deliveries, history, jobs, submissions, upstream_keys, workers
 from gateway.jobs.errors import NotFound
 from gateway.jobs.job import SHOWN_AS, UNFINISHED, Job, Status
-from gateway.jobs.ports import DeliveryFilter, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
+from gateway.jobs.ports import Attempt, DeliveryFilter, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
 
 _DURATIONS_NEEDED = 5
 _DURATIONS_LOOKED_AT = 20
@@ -82,6 +82,19 @@ class SqlQueries:
         """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
         with self._database.read() as connection:
             return delivery_page(connection, client, wanted)
+
+    def attempted(self, delivery_ids: Collection[str]) -> Collection[str]:
+        """Return those of these deliveries whose first attempt is over, or that are not pending any more."""
+        over = sa.exists().where(*_first_attempt(deliveries.c.id))
+        wanted = sa.select(deliveries.c.id).where(deliveries.c.id.in_(delivery_ids), sa.or_(over, ~is_pending()))
+        with self._database.read() as connection:
+            return connection.scalars(wanted).all()
+
+    def first_attempt(self, delivery_id: str) -> Attempt | None:
+        """Return the first attempt at a delivery; None where none was made, or it is not over."""
+        with self._database.read() as connection:
+            row = connection.execute(sa.select(attempts).where(*_first_attempt(delivery_id))).mappings().one_or_none()
+        return attempt_of(row) if row is not None else None
 
     def queue_position(self, job: Job) -> int:
         """Return 1 for the queued job of its model that was accepted first."""
@@ -200,6 +213,10 @@ def _place_of(connection: Connection, job_id: str, client: str) -> sa.ColumnElem
     if created_at is None:
         raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="after")
     return sa.tuple_(sa.literal(created_at), sa.literal(job_id))
+
+
+def _first_attempt(delivery_id: str | sa.Column[str]) -> tuple[sa.ColumnElement[bool], ...]:
+    return attempts.c.delivery_id == delivery_id, attempts.c.number == 1, attempts.c.finished_at.is_not(None)
 
 
 def _listing(client: str, wanted: VideoFilter, *, sqlite: bool) -> sa.Select[tuple[object, ...]]:

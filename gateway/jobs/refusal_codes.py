@@ -35,6 +35,7 @@ RefusalCode = Literal[
     "open_access_refused",
     "queue_full",
     "rate_limit_exceeded",
+    "receiver_silent",
     "request_timeout",
     "requested_range_not_satisfiable",
     "string_above_max_length",
@@ -100,6 +101,9 @@ REFUSALS: Mapping[RefusalCode, Advice] = {
     "unsupported_content_encoding": Advice([415], "Send the body uncompressed."),
     "requested_range_not_satisfiable": Advice([416], "The range lies behind the end; `Content-Range` has the length."),
     "idempotency_key_reused": Advice([422], "The `Idempotency-Key` was used with another request. Make a new key."),
+    "receiver_silent": Advice(
+        [424], "The receiver that was to be tested gave no answer; the message says why. The test is sent again."
+    ),
     "rate_limit_exceeded": Advice([429], "Too many requests a minute. Wait for `Retry-After`."),
     "queue_full": Advice([429], "The client has too many unfinished videos. Post again when some are done."),
     "internal_error": Advice(

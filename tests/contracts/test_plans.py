@@ -168,6 +168,7 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "claiming leftovers": ("ix_objects_due", lambda w: w.ledger.leftovers(limit=5, lease_s=60, now=NOW)),
     "retention": ("ix_jobs_retention", lambda w: w.ledger.retire(before=NOW + 5, limit=5, now=NOW + 9)),
     "the place in the queue": ("ix_jobs_(waiting|queue)", lambda w: w.queries.queue_position(new_job())),
+    "waiting for attempts": ("attempts", lambda w: w.queries.attempted(["del_1", "del_2"])),
     "the usual duration": (
         "ix_jobs_durations", lambda w: w.queries.usual_duration_s(model="sora-2", size="720x1280", seconds=4),
     ),

@@ -191,6 +191,31 @@ def test_an_attempt_during_which_the_process_died_is_told_as_begun(world: World)
     )
 
 
+def test_a_first_attempt_is_told_once_it_is_over(world: World) -> None:
+    job = world.told()
+    (delivery,) = world.outbox.due(worker="w", limit=1, per_receiver=1, lease_s=20, now=NOW + 1)
+    ids = [delivery.id, "del_none"]
+    assert world.outbox.started(delivery, now=NOW + 1)
+    assert (list(world.queries.attempted(ids)), world.queries.first_attempt(delivery.id)) == ([], None)
+    world.outbox.failed(delivery, NO, due_at=NOW + 5, held_until=None, now=NOW + 2)
+    first = world.queries.first_attempt(delivery.id)
+    assert first is not None
+    assert (list(world.queries.attempted(ids)), first.status, first.outcome) == ([delivery.id], 500, "failed")
+    (again,) = world.outbox.due(worker="w", limit=1, per_receiver=1, lease_s=20, now=NOW + 6)
+    assert world.outbox.started(again, now=NOW + 6)
+    world.outbox.delivered(again, YES, now=NOW + 7)
+    assert world.queries.first_attempt(delivery.id) == first
+    assert world.queries.deliveries(job.id)[0].attempts[0] == first
+
+
+def test_nobody_waits_for_an_attempt_at_what_is_not_pending_any_more(world: World) -> None:
+    job = world.told()
+    (delivery,) = world.queries.deliveries(job.id)
+    world.recorder.erase(job.id, client="ann", now=NOW + 1)
+    assert list(world.queries.attempted([delivery.id])) == [delivery.id]
+    assert world.queries.first_attempt(delivery.id) is None
+
+
 def test_deliveries_come_oldest_first_each_with_its_attempts_in_order(world: World) -> None:
     job, _ = world.rendering(callback_url=HOOK, callback_events=ALL_EVENTS)
     job = world.recorder.record(lifecycle.progress(job, percent=40, due_at=NOW + 30, at=NOW + 1, detail={}))

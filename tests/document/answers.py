@@ -112,6 +112,12 @@ def _endpoints(world: World, notebook: Notebook) -> None:
     notebook.ask("update_webhook_endpoint", {"enabled": True}, **one)
     notebook.ask("rotate_webhook_endpoint_secret", {"keep_old_secret_active_for_24_hours": True}, **one)
     notebook.ask("delete_webhook_endpoint", **one)
+    notebook.ask("list_webhook_event_types")
+    silent = world.http.post(
+        f"{world.url}/v1/webhook_endpoints",
+        json={"name": "away", "url": f"http://127.0.0.1:{free_port()}/", "event_types": types}, timeout=LONG_S,
+    )  # fmt: skip
+    notebook.ask("test_webhook_endpoint", {"event_type": "video.completed"}, webhook_endpoint_id=silent.json()["id"])
 
 
 def _told(world: World, video_id: str, status: str) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from openai.types.webhooks import (
     DeletedWebhookEndpoint,
     WebhookEndpoint,
     WebhookEndpointList,
+    WebhookEndpointTestResult,
     WebhookEndpointWithSecret,
+    WebhookEventTypeList,
 )
 
+from gateway.db.outbox import SqlOutbox
+from gateway.jobs.ports import AttemptResult, Delivery
 from gateway.webhooks.signing import well_formed
 from tests.api_world import World, make_world
 
@@ -128,13 +133,54 @@ def test_a_rotation_shows_a_new_secret(world: World) -> None:
     assert rotated["signing_secret"] != endpoint["signing_secret"]
 
 
-def test_a_test_is_written_to_the_outbox(world: World) -> None:
+def test_a_test_is_written_to_the_outbox_and_not_waited_for_where_no_thread_can_be_spared(tmp_path: Path) -> None:
+    world = make_world(tmp_path, waits=0)
     endpoint = made(world)
     answer = post(world, f"{PATH}/{endpoint['id']}/test", event_type="video.failed")
     (delivery,) = world.get("/v1/deliveries").json["data"]
-    assert (answer.status_code, answer.json["event_type"]) == (202, "video.failed")
+    assert (answer.status_code, answer.json["event_type"], answer.json["status_code"]) == (202, "video.failed", None)
     assert (delivery["id"], delivery["status"]) == (answer.json["delivery_id"], "pending")
     assert (delivery["webhook_endpoint_id"], delivery["video_id"]) == (endpoint["id"], None)
+    world.database.close()
+
+
+def answer_to_a_test(world: World, result: AttemptResult) -> Any:
+    """The answer to a test whose one attempt comes out so."""
+    path = f"{PATH}/{made(world)['id']}/test"
+    outbox, headers = SqlOutbox(world.database), world.key("alice")
+    other = world.http.application.test_client()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(other.post, path, json={}, headers=headers)
+        due: Sequence[Delivery] = ()
+        while not due:
+            assert not answer.done(), answer.result().json
+            due = outbox.due(worker="w", limit=1, per_receiver=1, lease_s=60, now=world.database.now())
+        now = world.database.now()
+        assert outbox.started(due[0], now=now)
+        if result.status == 200:
+            outbox.delivered(due[0], result, now=now)
+        else:
+            outbox.failed(due[0], result, due_at=now + 60, held_until=None, now=now)
+        return answer.result(timeout=60)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+def test_a_test_says_what_the_receiver_answered(world: World, status: int) -> None:
+    answer = answer_to_a_test(world, AttemptResult(status=status, latency_ms=1, answer="", error=""))
+    WebhookEndpointTestResult.model_validate(answer.json, strict=True)
+    assert (answer.status_code, answer.json["status_code"]) == (200, status)
+
+
+def test_a_test_of_a_receiver_that_gives_no_answer_says_why(world: World) -> None:
+    answer = answer_to_a_test(world, AttemptResult(status=None, latency_ms=1, answer="", error="connection refused"))
+    assert (answer.status_code, answer.json["error"]["code"]) == (424, "receiver_silent")
+    assert "connection refused" in answer.json["error"]["message"]
+
+
+def test_the_event_types_are_listed_in_the_sdks_shape(world: World) -> None:
+    listed = world.get("/v1/webhook_event_types").json
+    WebhookEventTypeList.model_validate(listed)
+    assert made(world, event_types=listed["data"])["event_types"] == listed["data"]
 
 
 def test_a_client_may_not_have_endpoints_without_end(world: World) -> None:

@@ -21,14 +21,14 @@ class Videos:
     def __init__(self) -> None:
         self.final: set[str] = set()
         self.asked: list[set[str]] = []
-        self.away = False
+        self.trouble: Exception | None = None
         self.looked = threading.Semaphore(0)
 
     def finished(self, ids: Collection[str]) -> Collection[str]:
         self.asked.append(set(ids))
         self.looked.release()
-        if self.away:
-            raise Unavailable("away", code="unavailable")
+        if self.trouble is not None:
+            raise self.trouble
         return self.final & set(ids)
 
 
@@ -38,7 +38,10 @@ class Rig:
         self.pool = pool
         self.stop = threading.Event()
         self.waiting = Waiting(
-            finished=self.videos.finished, places=places, stopping=self.stop.is_set, monotonic=time.monotonic
+            finished=self.videos.finished,
+            places=threading.BoundedSemaphore(places),
+            stopping=self.stop.is_set,
+            monotonic=time.monotonic,
         )
 
     def hold(self, video_id: str, seconds: float = LONG_S) -> Future[bool]:
@@ -115,11 +118,12 @@ def test_an_end_of_the_process_lets_everybody_go(pool: ThreadPoolExecutor) -> No
     assert [each.result(LONG_S) for each in held] == [True, True]
 
 
-def test_a_database_that_is_away_is_asked_again(pool: ThreadPoolExecutor) -> None:
+@pytest.mark.parametrize("trouble", [Unavailable("away", code="unavailable"), ValueError("a bug")])
+def test_trouble_with_asking_does_not_end_the_asking(pool: ThreadPoolExecutor, trouble: Exception) -> None:
     rig = Rig(pool)
-    rig.videos.away = True
+    rig.videos.trouble = trouble
     held = rig.hold("a")
     rig.until_asked("a")
-    rig.videos.away = False
+    rig.videos.trouble = None
     rig.videos.final.add("a")
     assert held.result(LONG_S) is True

@@ -123,6 +123,12 @@ class Queries(Protocol):
     def client_deliveries(self, client: str, wanted: DeliveryFilter) -> tuple[Sequence[DeliveryRecord], bool]:
         """Return a page and whether there is more; raises NotFound where `after` is not one of the client's."""
 
+    def attempted(self, delivery_ids: Collection[str]) -> Collection[str]:
+        """Return those of these deliveries whose first attempt is over, or that are not pending any more."""
+
+    def first_attempt(self, delivery_id: str) -> Attempt | None:
+        """Return the first attempt at a delivery; None where none was made, or it is not over."""
+
     def queue_position(self, job: Job) -> int:
         """Return 1 for the queued job of its model that was accepted first."""
 
