@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from tests.e2e.door import Door
 from tests.e2e.harness import World
@@ -54,6 +55,14 @@ def on_postgres(postgres_server: PostgresServer) -> Iterator[dict[str, str]]:
     """Return the settings of a gateway on a PostgreSQL database of its own, still empty."""
     with postgres_server.database() as url:
         yield {"GATEWAY_DATABASE_URL": url, "GATEWAY_SECRET_KEY": secrets.token_hex(32)}
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture of the size that most videos here have."""
+    path = tmp_path / "image.png"
+    Image.linear_gradient("L").resize((1280, 720)).convert("RGB").save(path)
+    return path
 
 
 @pytest.fixture

@@ -1,43 +1,19 @@
-"""Real clients against a whole gateway: curl as the reference client uses it, and the official OpenAI SDK."""
+"""A real client against a whole gateway: curl as the reference client uses it."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import openai
-import pytest
-from PIL import Image
 
 from gateway.demo import mp4
 from gateway.demo.simulator import Simulator
 from tests.e2e.conftest import MakeWorld
-from tests.e2e.harness import World
 from tests.e2e.processes import LONG_S, eventually, free_port
 
-# The SDK warns that OpenAI's own service ends: what it speaks lives on.
-spoken_by_the_sdk = pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning")
-
 PROMPT = "参考配图，使得动物们活跃起来"  # noqa: RUF001 - the reference client's own
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "image.png"
-    Image.linear_gradient("L").resize((1280, 720)).convert("RGB").save(path)
-    return path
-
-
-@pytest.fixture
-def sdk(world: World) -> Iterator[openai.OpenAI]:
-    world.serve()
-    with openai.OpenAI(base_url=f"{world.url}/v1", api_key=world.api_key) as client:
-        yield client
 
 
 def curl(*arguments: str) -> bytes:
@@ -79,44 +55,3 @@ def test_a_post_is_answered_while_the_upstream_is_down_and_the_video_made_when_i
     assert world.video(video["id"])["status"] == "queued"
     world.simulator = world.enter(Simulator(world.simulator.settings))
     world.assert_done_once(video["id"], "a patient cat")
-
-
-@spoken_by_the_sdk
-def test_the_official_sdk_makes_a_video_from_a_picture_and_verifies_its_callback(
-    world: World, sdk: openai.OpenAI, picture: Path
-) -> None:
-    with picture.open("rb") as file:
-        video = sdk.videos.create(
-            model="sora-2",
-            prompt="a cat by the sdk",
-            size="1280x720",
-            seconds="4",
-            input_reference=file,
-            extra_body={"callback_url": world.inbox.url, "metadata": {"order": "4711"}},
-        )
-    assert (video.status, video.model, video.seconds) == ("queued", "sora-2", "4")
-    world.assert_done_once(video.id, "a cat by the sdk")
-    assert sdk.videos.retrieve(video.id).status == "completed"
-    assert world.made("a cat by the sdk")[0].picture
-    callback = world.await_callback(video.id)
-    event = sdk.webhooks.unwrap(callback.body, callback.headers, secret=world.webhook_secret)
-    assert event.type == "video.completed"
-    assert event.data.id == video.id
-    with pytest.raises(openai.InvalidWebhookSignatureError):
-        sdk.webhooks.unwrap(callback.body + b" ", callback.headers, secret=world.webhook_secret)
-
-
-@spoken_by_the_sdk
-def test_the_official_sdk_polls_lists_downloads_and_deletes(world: World, sdk: openai.OpenAI) -> None:
-    video = sdk.videos.create_and_poll(prompt="a cat to be polled", seconds="4", poll_interval_ms=200)
-    assert (video.status, video.progress) == ("completed", 100)
-    other = sdk.videos.create(prompt="a cat to be listed")
-    listed = list(sdk.videos.list(limit=1, order="asc"))
-    assert [each.id for each in listed] == [video.id, other.id]
-    film = io.BytesIO(sdk.videos.download_content(video.id).content)
-    content = world.simulator.content_of(world.made("a cat to be polled")[0].id)
-    assert content is not None
-    assert hashlib.sha256(film.getvalue()).hexdigest() == content.sha256()
-    assert sdk.videos.delete(video.id).deleted
-    with pytest.raises(openai.NotFoundError):
-        sdk.videos.retrieve(video.id)
