@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LITELLM := .venv-litellm
-NODE_EXAMPLES := examples/node/node_modules/.made
+NODE_PACKAGES := examples/node tests/e2e/sdk/node
+NODE_MADE := $(NODE_PACKAGES:%=%/node_modules/.made)
 # What renders /docs, and which of its files are kept in the package.
 SWAGGER_UI := 5.35.0
 SWAGGER_UI_FILES := LICENSE NOTICE swagger-ui-bundle.js swagger-ui-bundle.js.LICENSE.txt swagger-ui.css
@@ -25,9 +26,9 @@ help: ## list the targets
 demo: $(VENV)/.demo ## the whole product on this machine, nothing configured
 	@$(BIN)/gateway demo
 
-install: $(VENV)/.dev ## everything that developing and testing need, into .venv
+install: $(VENV)/.dev $(NODE_MADE) ## everything that developing and testing need, into .venv
 
-test: $(VENV)/.dev $(NODE_EXAMPLES) ## the whole suite
+test: $(VENV)/.dev $(NODE_MADE) ## the whole suite
 	@$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup --maxfail 20 --quiet
 
 check: $(VENV)/.dev ## style, formatting, types, import directions
@@ -68,7 +69,7 @@ chaos: $(VENV)/.dev ## 20 minutes of kills, freezes and cuts on both databases; 
 test-litellm: $(VENV)/.dev $(LITELLM)/.made ## the real LiteLLM proxy between the gateway and the simulated upstream, without a network (740 MB, once)
 	@$(BIN)/python -m tests.litellm --quiet
 
-test-examples: $(VENV)/.dev $(NODE_EXAMPLES) ## the examples in all languages, Go and Java too (as root on Debian it installs what is missing)
+test-examples: $(VENV)/.dev $(NODE_MADE) ## the examples in all languages, Go and Java too (as root on Debian it installs what is missing)
 	@missing=; \
 	command -v go > /dev/null || missing=golang-go; \
 	command -v javac > /dev/null || missing="$$missing default-jdk-headless"; \
@@ -83,10 +84,11 @@ lock: $(VENV)/.dev ## resolve the lock files anew from pyproject.toml (needs the
 	@$(COMPILE) $(UPGRADE) pyproject.toml --extra demo --group build -c requirements/dev.lock -o requirements/demo.lock
 	@$(COMPILE) $(UPGRADE) pyproject.toml -c requirements/dev.lock -o requirements/runtime.lock
 	@$(COMPILE) $(UPGRADE) --group build -c requirements/dev.lock -o requirements/build.lock
+	@PATH="$(abspath $(BIN)):$$PATH" npm install --prefix tests/e2e/sdk/node --package-lock-only --ignore-scripts --silent
 	@echo 'litellm[proxy]==1.106.2' | $(COMPILE) $(UPGRADE) - -o tests/litellm/requirements.lock
 
 clean: ## remove the environment and every cache
-	@rm -rf $(VENV) $(LITELLM) $(dir $(NODE_EXAMPLES)) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
+	@rm -rf $(VENV) $(LITELLM) $(NODE_PACKAGES:%=%/node_modules) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis build dist
 	@find gateway tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(BIN)/python:
@@ -113,8 +115,8 @@ $(LITELLM)/.made: tests/litellm/requirements.lock | $(VENV)/.dev
 	@$(BIN)/uv pip install --quiet --python $(LITELLM)/bin/python --no-deps --require-hashes --requirement $<
 	@touch $@
 
-# Without npm the tests of these examples are skipped on a laptop, and fail in CI.
-$(NODE_EXAMPLES): examples/node/package-lock.json
-	@if command -v npm > /dev/null; then \
-		npm --prefix examples/node --no-audit --no-fund --loglevel=error --ignore-scripts ci > /dev/null && touch $@; \
-	else echo "npm is missing: the examples for Node.js are not run"; fi
+# Node.js and npm are those of the dev lock: the official SDK asks for newer ones than distributions have.
+%/node_modules/.made: %/package-lock.json | $(VENV)/.dev
+	@echo "installing the packages of $* (once)"
+	@PATH="$(abspath $(BIN)):$$PATH" npm ci --prefix $* --no-audit --no-fund --ignore-scripts --silent
+	@touch $@

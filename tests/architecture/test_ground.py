@@ -78,12 +78,15 @@ def test_a_lock_pins_by_hash_and_names_no_address(lock: str) -> None:
     assert re.findall(r"https?:|file:|--(?:extra-)?index-url|--find-links", text) == []
 
 
-def test_the_examples_lock_for_node_pins_by_hash_and_names_no_address() -> None:
-    text = (ROOT / "examples" / "node" / "package-lock.json").read_text()
-    packages = {name: package for name, package in json.loads(text)["packages"].items() if name}
-    assert packages
-    assert [name for name, package in packages.items() if not package["integrity"].startswith("sha512-")] == []
-    assert re.findall(r"https?:|resolved", text) == []
+@pytest.mark.parametrize("folder", ["examples/node", "tests/e2e/sdk/node"])
+def test_a_lock_for_node_fits_pins_by_hash_and_names_no_address(folder: str) -> None:
+    text = (ROOT / folder / "package-lock.json").read_text()
+    wanted = json.loads((ROOT / folder / "package.json").read_text())["dependencies"]
+    (own, *locked) = json.loads(text)["packages"].values()
+    assert own["dependencies"] == wanted
+    assert locked
+    assert [package for package in locked if not package["integrity"].startswith("sha512-")] == []
+    assert re.findall(r"https?:|file:|resolved", text) == []
 
 
 @pytest.mark.parametrize("lock", ["build", "demo", "runtime"])
