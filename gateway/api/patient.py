@@ -211,6 +211,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         self._linger(conn)
 
     def _part(self, conn: _Connection) -> None:
+        if conn.sock.fileno() < 0:
+            return  # closed by its thread, when an answer broke off in the middle: the loop must not look for it
         self.nr_conns += 1  # who calls this has taken it for closed
         self._linger(conn)
 

@@ -40,6 +40,13 @@ errors.install(app)
 def ok():
     return "ok"
 
+@app.get("/broken")
+def broken():
+    def blocks():
+        yield b"a beginning"
+        raise RuntimeError("the bucket broke off")
+    return app.response_class(blocks())
+
 @app.post("/read")
 def take():
     return str(len(read().fields["prompt"]))
@@ -251,6 +258,23 @@ def test_a_connection_on_which_nothing_more_comes_is_closed_and_keeps_nobody_bus
         with suppress(ConnectionResetError):  # what it sent was never read
             assert halfway.recv(1) == b""
     assert worker.cpu_times().user + worker.cpu_times().system - before < 0.5
+
+
+def test_an_answer_that_breaks_off_in_the_middle_takes_nobody_else_with_it(
+    server: tuple[int, subprocess.Popen[bytes]],
+) -> None:
+    port, process = server
+    _get(port)
+    workers = psutil.Process(process.pid).children()
+    with _connect(port) as sock:
+        sock.sendall(b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"a beginning" in b"".join(iter(lambda: sock.recv(65536), b""))
+        # The time for reading the last answer is over when these two were closed, one after the other.
+        for _ in range(3):
+            with _connect(port) as silent:
+                assert silent.recv(1) == b""
+    _get(port)
+    assert psutil.Process(process.pid).children() == workers
 
 
 def test_a_client_that_hangs_up_within_a_head_is_let_go_at_once_and_does_not_spin_the_loop(port: int) -> None:
