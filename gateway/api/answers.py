@@ -95,7 +95,8 @@ class VideoSchema(AnswerSchema):
     urls = fields.Nested(UrlsSchema, required=True)
     queue_position = _of(
         fields.Integer,
-        "1: the next of its model; 0: being handed to the upstream. Only in answers about one video.",
+        "1: the next of its model, in the turns that clients take; 0: being handed to the upstream. Only in answers "
+        "about one video.",
         null=True,
     )
     estimated_completion_at = _instant(

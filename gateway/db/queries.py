@@ -16,7 +16,7 @@ from gateway.db.delivery_records import ATTEMPT, attempt_of, delivery_page, deli
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
-from gateway.db.tables import attempts, deliveries, history, jobs, submissions, upstream_keys, workers
+from gateway.db.tables import attempts, clients, deliveries, history, jobs, submissions, upstream_keys, workers
 from gateway.jobs.errors import NotFound
 from gateway.jobs.job import SHOWN_AS, UNFINISHED, Job, Status
 from gateway.jobs.ports import Attempt, DeliveryFilter, DeliveryRecord, Event, KeyState, VideoFilter, WorkerBeat
@@ -26,6 +26,35 @@ _DURATIONS_LOOKED_AT = 20
 
 
 _LIVING = sa.select(jobs).where(jobs.c.id == sa.bindparam("id"), jobs.c.deleted_at.is_(None))
+
+
+_QUEUED = (is_status(Status.QUEUED), jobs.c.model == sa.bindparam("model"))
+_QUEUED_BEFORE = (
+    sa.select(sa.func.count())
+    .select_from(jobs)
+    .where(
+        *_QUEUED,
+        jobs.c.client == sa.bindparam("client"),
+        sa.tuple_(jobs.c.created_at, jobs.c.id) < sa.tuple_(sa.bindparam("created_at"), sa.bindparam("id")),
+    )
+)
+_TURN = sa.select(clients.c.turn).where(clients.c.name == sa.bindparam("client"))
+_QUEUED_BY_EACH = (
+    # Each counted no further than it matters: thousands of another's are not read for the sake of one.
+    sa.select(sa.func.count())
+    .select_from(
+        sa.select(jobs.c.id)
+        .where(*_QUEUED, jobs.c.client == clients.c.name)
+        .limit(sa.bindparam("most"))
+        .correlate(clients)
+        .subquery()
+    )
+    .correlate(clients)
+    .scalar_subquery()
+)
+_QUEUED_BY_OTHERS = sa.select(clients.c.name, clients.c.turn, _QUEUED_BY_EACH.label("queued")).where(
+    clients.c.name != sa.bindparam("client")
+)
 
 
 class SqlQueries:
@@ -97,18 +126,16 @@ class SqlQueries:
         return attempt_of(row) if row is not None else None
 
     def queue_position(self, job: Job) -> int:
-        """Return 1 for the queued job of its model that was accepted first."""
-        place, there = (
-            sa.tuple_(jobs.c.created_at, jobs.c.id),
-            sa.tuple_(sa.literal(job.created_at), sa.literal(job.id)),
-        )
-        before = (
-            sa.select(sa.func.count())
-            .select_from(jobs)
-            .where(is_status(Status.QUEUED), jobs.c.model == job.model, place < there)
-        )
+        """Return 1 for the queued job of its model that is submitted next, in the turns that clients take."""
+        mine = {"client": job.client, "model": job.model}
         with self._database.read() as connection:
-            return int(connection.scalar(before) or 0) + 1
+            before = mine | {"created_at": job.created_at, "id": job.id}
+            ahead = int(connection.scalar(_QUEUED_BEFORE, before) or 0)
+            turn = connection.scalar(_TURN, mine) or 0
+            others = connection.execute(_QUEUED_BY_OTHERS, mine | {"most": ahead + 1}).all()
+        # Until it is next, each other client has as many turns as the job's own has had, or one more.
+        turns = (ahead + ((other.turn, other.name) < (turn, job.client)) for other in others)
+        return 1 + ahead + sum(min(int(other.queued), had) for other, had in zip(others, turns, strict=True))
 
     def usual_duration_s(self, *, model: str, size: str, seconds: int) -> float | None:
         """Return the median time from acceptance upstream to the finished video; None until five are known."""

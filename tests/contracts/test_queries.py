@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +12,8 @@ from gateway.jobs import lifecycle
 from gateway.jobs.errors import NotFound
 from gateway.jobs.ports import VideoFilter, WorkerBeat
 from tests.contracts.world import ALL_EVENTS, FAILURE, HOOK, LANE, NO, NOW, YES, World
+
+ROOMY = replace(LANE, max_concurrent=999)
 
 
 def listed(world: World, client: str = "ann", **wanted: object) -> list[str]:
@@ -145,14 +149,31 @@ def test_a_video_is_found_by_its_client_and_by_nobody_else(world: World) -> None
             world.queries.job(job_id, client=client)
 
 
-def test_the_place_in_the_queue_counts_those_of_the_same_model_that_were_accepted_before(world: World) -> None:
-    first, second, third = (world.queued(client, at=NOW) for client in ("ann", "bob", "cid"))
-    world.queued(model="other", at=NOW - 5)
-    late = world.queued(at=NOW + 1)
-    ordered = sorted((first, second, third), key=lambda job: job.id)
-    assert [world.queries.queue_position(job) for job in [*ordered, late]] == [1, 2, 3, 4]
-    world.recorder.cancel(ordered[0].id, client=ordered[0].client, now=NOW)
-    assert world.queries.queue_position(late) == 3
+@pytest.mark.parametrize("seed", range(4))
+def test_the_place_in_the_queue_is_the_order_in_which_videos_are_submitted(world: World, seed: int) -> None:
+    chance = random.Random(seed)
+    made = [world.queued(chance.choice(["ann", "ann", "bob", "cid"]), at=NOW + n, due_at=NOW) for n in range(12)]
+    world.queued("bob", model="other", at=NOW - 5, due_at=NOW + 900)
+    taken: list[str] = []
+    while len(taken) < len(made):
+        waiting = [job for job in made if job.id not in taken]
+        places = {world.queries.queue_position(job): job.id for job in waiting}
+        assert sorted(places) == list(range(1, len(waiting) + 1))
+        (job,) = world.submissions.take_turn(ROOMY, worker="w", limit=1, lease_s=60, now=NOW)
+        assert job.id == places[1]
+        world.recorder.cancel(job.id, client=job.client, now=NOW)
+        taken.append(job.id)
+        if len(taken) == 1:
+            # Nobody else comes between, so the first look told the whole order.
+            expected = [places[place] for place in sorted(places)]
+    assert taken == expected
+
+
+def test_one_video_does_not_stand_behind_the_many_of_another_client(world: World) -> None:
+    many = [world.queued("ann", at=NOW + number) for number in range(20)]
+    one = world.queued("bob", at=NOW + 50)
+    assert world.queries.queue_position(one) == 2
+    assert [world.queries.queue_position(job) for job in many[:3]] == [1, 3, 4]
 
 
 def test_events_tell_what_happened_in_its_order_with_each_attempt_in_its_place(world: World) -> None:

@@ -130,7 +130,7 @@ class Queries(Protocol):
         """Return the first attempt at a delivery; None where none was made, or it is not over."""
 
     def queue_position(self, job: Job) -> int:
-        """Return 1 for the queued job of its model that was accepted first."""
+        """Return 1 for the queued job of its model that is submitted next, in the turns that clients take."""
 
     def usual_duration_s(self, *, model: str, size: str, seconds: int) -> float | None:
         """Return the median time from acceptance upstream to the finished video; None until five are known."""
