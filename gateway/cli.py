@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import signal
@@ -82,6 +83,10 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
 @click.version_option(__version__, prog_name="gateway")
 def main() -> None:
     """Video generation as a service: post a request, get a signed callback with a link into your own bucket."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A character that the terminal's encoding lacks must not end a command whose video is paid for.
+            stream.reconfigure(errors="replace")
 
 
 @main.command()
@@ -332,8 +337,11 @@ def listen(*, bind: str, webhook_secrets: tuple[str, ...]) -> None:
     """Receive callbacks in the terminal: each with its verification, its attempt and the link to click."""
     from gateway.demo.inbox import Inbox
     from gateway.demo.listening import describe_callback
+    from gateway.webhooks.signing import well_formed
 
     address = _address(bind)
+    if not all(map(well_formed, webhook_secrets)):
+        raise SettingsError(["--secret: expected whsec_ and the secret in base64, as `gateway keys` shows it"])
     known = webhook_secrets or tuple(secret.reveal() for secret in _settings().webhook_secrets)
     inbox = Inbox(
         secrets=known,

@@ -43,11 +43,16 @@ def _commands(url: str | None, key: str | None, *, as_json: bool) -> Iterator[Co
         settings = _settings()
         url = url or settings.base_url
         key = key or (settings.api_keys[0].secret.reveal() if settings.api_keys else "")
+    if not url.lower().startswith(("http://", "https://")):
+        raise click.BadParameter(f"expected http://… or https://…, not '{url}'.", param_hint="--url")
     deadlines = Deadlines()
     outbound = Outbound(pool_size=2, deadlines=deadlines, reuse=False, user_agent=f"Sora-Gateway/{__version__} cli")
     gateway = Gateway(url=url.rstrip("/").removesuffix("/v1"), key=key, outbound=outbound)
+    console, errors = (terminal(os.environ, stderr=stderr) for stderr in (as_json, True))
     try:
-        yield Commands(gateway=gateway, console=terminal(os.environ, stderr=as_json), as_json=as_json)
+        yield Commands(gateway=gateway, console=console, errors=errors, as_json=as_json)
+    except KeyboardInterrupt:
+        sys.exit(130)  # click's own status for it is that of a failed video
     finally:
         outbound.close()
         deadlines.close()
@@ -60,13 +65,27 @@ def _settings() -> Settings:
         raise click.UsageError("; ".join(error.problems)) from error
 
 
+def _writable(_context: object, _parameter: object, output: Path | None) -> Path | None:
+    """Refuse a place that nothing can be written to before a video is made for it."""
+    folder = (output or Path()).parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"nothing can be written into the folder '{folder}'.")
+    return output
+
+
+_output = click.option(
+    "-o", "--output", type=click.Path(path_type=Path, dir_okay=False), callback=_writable,
+    help="FILE; ID.mp4 where left out.",
+)  # fmt: skip
+
+
 @click.command(epilog=_EXITS)
 @click.option("--prompt", required=True, help="What the video shows.")
 @click.option("--image", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="A picture to start from.")
 @click.option("--size", help="Such as 1280x720; the model's first where left out.")
 @click.option("--seconds", help="Length; the model's least where left out.")
 @click.option("--model", help="The gateway's first where left out.")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="FILE; ID.mp4 where left out.")
+@_output
 @_towards_a_gateway
 def generate(
     *,
@@ -98,7 +117,7 @@ def watch(video_id: str, *, url: str | None, key: str | None, as_json: bool) -> 
 
 @click.command(epilog=_EXITS)
 @click.argument("video_id", metavar="ID")
-@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="FILE; ID.mp4 where left out.")
+@_output
 @_towards_a_gateway
 def download(video_id: str, *, output: Path | None, url: str | None, key: str | None, as_json: bool) -> None:
     """Save the finished video ID of a running gateway."""

@@ -27,23 +27,31 @@ INTERRUPTED = 130
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Commands:
-    """What runs against one gateway. People read `console`; with `as_json` one document goes to stdout."""
+    """What runs against one gateway. People read `console`, and `errors` where the exit status is not 0.
+
+    With `as_json` one document goes to stdout, whatever becomes of it.
+    """
 
     gateway: Gateway
     console: Console
+    errors: Console
     as_json: bool
 
     def generate(self, fields: Mapping[str, str], image: Path | None, output: Path | None) -> int:
         """Post a video, wait for it and save it."""
+        video: Video = {}
         try:
             video = self.gateway.create(fields, image)
+            self._say(f"Video {video['id']}: {video['model']}, {video['size']}, {video['seconds']} s")
+            return self._followed(str(video["id"]), output, saved=True)
         except KeyboardInterrupt:
-            self._say("Interrupted before the gateway answered; it may have accepted the video.")
+            if video:
+                return self._interrupted(str(video["id"]))
+            self._complain("Interrupted before the gateway answered; it may have accepted the video.")
+            self._print(_problem("interrupted", "interrupted"))
             return INTERRUPTED
         except (Refused, Unreachable) as error:
             return self._refused(error)
-        self._say(f"Video {video['id']}: {video['model']}, {video['size']}, {video['seconds']} s")
-        return self._followed(str(video["id"]), output, saved=True)
 
     def watch(self, video_id: str) -> int:
         """Wait until a video is final."""
@@ -93,34 +101,44 @@ class Commands:
     def _unfinished(self, video: Video) -> int:
         error = video.get("error") or {}
         if video["status"] == "failed":
-            self._say(f"The video failed: {error.get('message')} ({error.get('code')})")
+            self._complain(f"The video failed: {error.get('message')} ({error.get('code')})")
         elif video["status"] == "cancelled":
-            self._say("The video was cancelled.")
+            self._complain("The video was cancelled.")
         else:
-            self._say(f"The video is {video['status']}. gateway watch {video['id']} waits for it.")
+            self._complain(f"The video is {video['status']}. gateway watch {video['id']} waits for it.")
         self._print(video)
         return VIDEO_FAILED
 
     def _refused(self, error: Exception, video_id: str = "") -> int:
         wrong = isinstance(error, Refused) and error.status < 500 and error.status != 429
         code = f" ({error.code})" if isinstance(error, Refused) and error.code else ""
-        self._say(f"gateway: {error}{code}")
+        self._complain(f"gateway: {error}{code}")
         if video_id and not wrong:
             self._come_back(video_id)
-        self._print({"error": {"message": str(error), "code": getattr(error, "code", "") or None}})
+        self._print(_problem(str(error), getattr(error, "code", ""), video_id))
         return WRONG_REQUEST if wrong or isinstance(error, OSError) else GATEWAY_AWAY
 
     def _interrupted(self, video_id: str) -> int:
-        self._say("\nInterrupted; the video goes on.")
+        self._complain("\nInterrupted; the video goes on.")
         self._come_back(video_id)
+        self._print(_problem("interrupted", "interrupted", video_id))
         return INTERRUPTED
 
     def _come_back(self, video_id: str) -> None:
-        self._say(f"Come back to it with\n  gateway watch {video_id}\n  gateway download {video_id}")
+        self._complain(f"Come back to it with\n  gateway watch {video_id}\n  gateway download {video_id}")
+
+    def _complain(self, line: str) -> None:
+        self.errors.print(escape(line))
 
     def _say(self, line: str) -> None:
         self.console.print(escape(line))
 
     def _print(self, document: Mapping[str, object]) -> None:
         if self.as_json:
-            sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2) + "\n")
+            readable = (sys.stdout.encoding or "").lower().startswith("utf")
+            sys.stdout.write(json.dumps(document, ensure_ascii=not readable, indent=2) + "\n")
+
+
+def _problem(message: str, code: str, video_id: str = "") -> Mapping[str, object]:
+    """Return what stands on stdout instead of a video."""
+    return {**({"id": video_id} if video_id else {}), "error": {"message": message, "code": code or None}}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -16,8 +16,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TransferSpeedColumn,
 )
+from rich.table import Column
 
 _STEP_PERCENT = 25
+
+_NARROW = 70
+"""Columns below which a download shows neither its speed nor its percentage."""
 
 
 def terminal(environ: Mapping[str, str], *, stderr: bool = False) -> Console:
@@ -33,8 +37,7 @@ def shown_progress(
     if not console.is_terminal:
         yield _lines(console, what, total)
         return
-    measure: tuple[ProgressColumn, ...] = (DownloadColumn(), TransferSpeedColumn()) if in_bytes else ()
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), *measure, TimeElapsedColumn())
+    columns = _columns(in_bytes=in_bytes, narrow=console.width < _NARROW)
     with Progress(*columns, console=console) as progress:
         task = progress.add_task(what, total=total)
 
@@ -42,6 +45,18 @@ def shown_progress(
             progress.update(task, completed=done, description=f"{what} ({state})" if state else what)
 
         yield show
+
+
+def _columns(*, in_bytes: bool, narrow: bool) -> Sequence[ProgressColumn]:
+    """Return what stands in the line; the bar alone gives way where there is little room."""
+    one_line = Column(no_wrap=True)
+    measure: list[ProgressColumn] = [DownloadColumn(table_column=one_line)] if in_bytes else []
+    if in_bytes and not narrow:
+        measure.append(TransferSpeedColumn(table_column=one_line))
+    if not (in_bytes and narrow):
+        measure.insert(0, TaskProgressColumn(table_column=one_line))
+    what = TextColumn("{task.description}", table_column=one_line)
+    return (what, BarColumn(), *measure, TimeElapsedColumn(table_column=one_line))
 
 
 def _lines(console: Console, what: str, total: int) -> Callable[[int, str], None]:

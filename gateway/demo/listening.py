@@ -12,12 +12,14 @@ def describe_callback(callback: Callback) -> str:
     video = callback.video
     verdict = _VERDICT[callback.verified] + (f": {callback.problem}" if callback.problem else "")
     again = ", the same event again" if callback.repeat else ""
+    told = f"attempt {callback.attempt}{again}, answered {callback.status}"
     lines = [
-        f"{callback.type or 'no event'}  {video.get('id', '')}  {verdict}",
-        f"  webhook-id {callback.webhook_id}, attempt {callback.attempt}{again}, answered {callback.status}",
+        "  ".join(filter(None, [callback.type or "no event", str(video.get("id", "")), verdict])),
+        f"  webhook-id {callback.webhook_id or 'missing'}, {told}",
     ]
     if video.get("error"):
         lines.append(f"  error      {video['error']}")
     if video.get("url"):
         lines.append(f"  link       {video['url']}")
-    return "\n".join(lines)
+    # Anybody can send anything here, and a terminal obeys what is not printable.
+    return "\n".join("".join(each if each.isprintable() else "?" for each in line) for line in lines)

@@ -178,6 +178,10 @@ class World:
         answer = self.http.get(f"{self.url}/v1/videos/{video_id}/deliveries", timeout=LONG_S)
         return list(answer.json()["data"])
 
+    def await_delivered(self, video_id: str) -> None:
+        """Wait until all callbacks of the video were taken."""
+        eventually(lambda: self.deliveries(video_id), lambda all_: {d["status"] for d in all_} == {"delivered"}, "told")
+
     # -- the upstream and the receiver -----------------------------------------------------------------------------
 
     def prove_list(self) -> Video:

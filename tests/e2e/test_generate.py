@@ -91,22 +91,26 @@ def test_a_video_that_fails_is_told_with_its_reason_and_status_1(served: World) 
         (("watch", "video_none"), 2, "There is no video 'video_none'"),
         (("download", "video_none"), 2, "There is no video 'video_none'"),
         (("generate",), 2, "Missing option '--prompt'"),
+        (("generate", "--prompt", "a boat", "-o", "no/boat.mp4"), 2, "nothing can be written into the folder 'no'"),
+        (("watch", "video_1", "--url", "127.0.0.1:8080"), 2, "expected http://… or https://…"),
     ],
 )
 def test_what_is_refused_is_told_in_the_gateways_words_with_status_2(
     served: World, words: tuple[str, ...], status: int, told: str
 ) -> None:
+    posted = len(served.simulator.books().submissions)
     done = served.run(*words)
-    assert done.returncode == status
-    assert told in done.stdout + done.stderr
+    assert (done.returncode, done.stdout) == (status, "")
+    assert told in done.stderr
     assert "Traceback" not in done.stderr
-    assert "Come back" not in done.stdout + done.stderr
+    assert "Come back" not in done.stderr
+    assert len(served.simulator.books().submissions) == posted
 
 
 def test_a_gateway_that_is_not_there_is_told_after_a_few_seconds_with_status_3(served: World) -> None:
     done = served.run("watch", "video_1", "--url", f"http://127.0.0.1:{free_port()}", "--key", "sk-1")
-    assert done.returncode == 3
-    assert "no answer from http://127.0.0.1" in done.stdout
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "no answer from http://127.0.0.1" in done.stderr
 
 
 def test_ctrl_c_leaves_the_video_going_and_says_how_to_come_back(served: World) -> None:
@@ -120,22 +124,46 @@ def test_ctrl_c_leaves_the_video_going_and_says_how_to_come_back(served: World) 
     while "rendering" not in process.stdout.readline():
         assert process.poll() is None
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=LONG_S)
+    _, rest = process.communicate(timeout=LONG_S)
     assert process.returncode == 130
     assert f"gateway watch {found[0]}" in rest
     assert f"gateway download {found[0]}" in rest
     unfinished = served.run("download", found[0])
-    assert (unfinished.returncode, f"gateway watch {found[0]}" in unfinished.stdout) == (1, True)
+    assert (unfinished.returncode, f"gateway watch {found[0]}" in unfinished.stderr) == (1, True)
     served.http.post(f"{served.url}/v1/videos/{found[0]}/cancel", timeout=30)
     cancelled = served.run("watch", found[0])
-    assert (cancelled.returncode, "The video was cancelled." in cancelled.stdout) == (1, True)
+    assert (cancelled.returncode, "The video was cancelled." in cancelled.stderr) == (1, True)
 
 
-def test_on_a_terminal_there_is_a_bar_on_a_line_that_is_redrawn(served: World, tmp_path: Path) -> None:
+def test_ctrl_c_with_json_leaves_the_id_on_stdout(served: World) -> None:
+    process = subprocess.Popen(
+        command("generate", "--prompt", "a boat sim:render=600", "--json"),
+        env=environment(served), cwd=served.directory, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    found = re.search(r"video_\w+", process.stderr.readline())
+    assert found is not None
+    process.send_signal(signal.SIGINT)
+    document, _ = process.communicate(timeout=LONG_S)
+    expected = {"id": found[0], "error": {"message": "interrupted", "code": "interrupted"}}
+    assert (process.returncode, json.loads(document)) == (130, expected)
+    served.http.delete(f"{served.url}/v1/videos/{found[0]}", timeout=30)
+
+
+def test_a_terminal_that_lacks_a_character_ends_no_command(served: World) -> None:
+    served.settings["PYTHONIOENCODING"] = "ascii"
+    done = served.run("generate", "--prompt", "参考配图", "-o", "动物.mp4", "--json")
+    del served.settings["PYTHONIOENCODING"]
+    assert done.returncode == 0, done.stderr
+    assert (said(done)["prompt"], said(done)["file"]) == ("参考配图", "动物.mp4")
+    assert (served.directory / "动物.mp4").exists()
+
+
+def on_a_terminal(served: World, columns: int, *words: str) -> str:
+    """What a command writes to a terminal; it has to succeed."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
-        command("generate", "--prompt", "a boat", "-o", str(tmp_path / "boat.mp4")),
-        env={**environment(served), "TERM": "xterm", "COLUMNS": "100"}, cwd=served.directory,
+        command(*words), env={**environment(served), "TERM": "xterm", "COLUMNS": str(columns)}, cwd=served.directory,
         stdin=follower, stdout=follower, stderr=follower,
     )  # fmt: skip
     os.close(follower)
@@ -151,7 +179,21 @@ def test_on_a_terminal_there_is_a_bar_on_a_line_that_is_redrawn(served: World, t
     os.close(leader)
     text = seen.decode()
     assert process.wait(timeout=LONG_S) == 0, text
+    return text
+
+
+def test_on_a_terminal_there_is_a_bar_on_a_line_that_is_redrawn(served: World, tmp_path: Path) -> None:
+    text = on_a_terminal(served, 100, "generate", "--prompt", "a boat", "-o", str(tmp_path / "boat.mp4"))
     assert "━" in text
     assert "0:00:0" in text
     assert "\x1b[2K" in text
     assert "100%" in text
+
+
+def test_on_a_narrow_terminal_the_bar_gives_way_and_the_line_stays_one(served: World) -> None:
+    text = on_a_terminal(served, 40, "generate", "--prompt", "参考配图", "-o", "活跃起来.mp4")
+    bars = [re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", line) for line in re.split(r"[\r\n]+", text) if "━" in line]
+    assert any(re.fullmatch(r"rendering \(completed\) ━+ 100% 0:00:\d\d", bar) for bar in bars), bars
+    assert any(re.fullmatch(r"downloading ━+ [\d.]+/[\d.]+ kB 0:00:\d\d", bar) for bar in bars), bars
+    assert max(map(len, bars)) <= 40
+    assert "Saved 活跃起来.mp4" in text

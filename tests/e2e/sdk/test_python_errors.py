@@ -78,7 +78,7 @@ def test_a_refusal_is_the_class_for_its_status_with_code_and_param(sdk: openai.O
 
 
 def test_a_failed_video_has_no_content(sdk: openai.OpenAI) -> None:
-    failed = sdk.videos.create_and_poll(prompt="a cat sim:fail=moderation_blocked", poll_interval_ms=200)
+    failed = sdk.videos.create_and_poll(prompt="a cat sim:fail-moderation", poll_interval_ms=200)
     with pytest.raises(openai.ConflictError) as caught:
         sdk.videos.download_content(failed.id)
     assert caught.value.code == "video_failed"

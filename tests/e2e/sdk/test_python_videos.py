@@ -117,7 +117,7 @@ def test_the_asynchronous_client_does_the_same(whole: World) -> None:
 
 
 def test_create_and_poll_comes_back_with_a_failure_and_its_reason(sdk: openai.OpenAI) -> None:
-    video = sdk.videos.create_and_poll(prompt="a cat sim:fail=moderation_blocked", poll_interval_ms=200)
+    video = sdk.videos.create_and_poll(prompt="a cat sim:fail-moderation", poll_interval_ms=200)
     assert (video.status, video.completed_at) == ("failed", None)
     assert video.error is not None
     assert video.error.code == "content_policy_violation"

@@ -35,7 +35,7 @@ test('a video that there is not is not found', async () => {
 test('the content of an unfinished and of a failed video is a conflict', async () => {
   const unfinished = await rest(client);
   await caught(client.videos.downloadContent(unfinished.id), OpenAI.ConflictError, 409, 'not_ready');
-  const failed = await client.videos.create({ prompt: 'node: a cat sim:fail=moderation_blocked' });
+  const failed = await client.videos.create({ prompt: 'node: a cat sim:fail-moderation' });
   await finished(client, failed.id);
   await caught(client.videos.downloadContent(failed.id), OpenAI.ConflictError, 409, 'video_failed');
 });

@@ -85,7 +85,7 @@ test('a video that is not finished says when to ask again', async () => {
 });
 
 test('a failed video says why', async () => {
-  const video = await client.videos.create({ prompt: 'node: a cat sim:fail=moderation_blocked' });
+  const video = await client.videos.create({ prompt: 'node: a cat sim:fail-moderation' });
   const failed = await finished(client, video.id);
   assert.deepEqual([failed.status, failed.completed_at], ['failed', null]);
   assert.equal(failed.error.code, 'content_policy_violation');
