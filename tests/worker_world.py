@@ -35,7 +35,7 @@ from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step
 from gateway.worker.transfer import TransferStep
 from tests.contracts.world import NOW, World
-from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, inspect
+from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, read_picture
 
 LIMITS = Limits(
     poll_interval_s=30,
@@ -143,7 +143,7 @@ class Worker:
             **written,
             submissions=self.world.submissions,
             lanes=self.world.lanes,
-            references=References(bucket=self.bucket, fetch=self.elsewhere, inspect=inspect, monotonic=self.time),
+            references=References(bucket=self.bucket, fetch=self.elsewhere, read=read_picture, monotonic=self.time),
             metrics=self.metrics,
             monotonic=self.time,
             rests=rests,

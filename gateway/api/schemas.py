@@ -181,7 +181,8 @@ class NewVideoSchema(StrictSchema):
     input_reference = ImageUrl(
         allow_none=True,
         metadata=doc(
-            "The picture the video starts from: PNG, JPEG or WebP, at most 10 MB. In a multipart form, a file part."
+            "The picture the video starts from: PNG, JPEG or WebP, at most 10 MB. In a multipart form, a file part. It "
+            "goes upstream upright, as its EXIF says, and without metadata."
         ),
     )
     callback_url = fields.String(

@@ -6,8 +6,8 @@ from flask import Response, jsonify, request
 
 from gateway.api import answers, bodies
 from gateway.api.auth import caller
+from gateway.api.data_urls import from_data_url
 from gateway.api.idempotency import LONGEST_KEY, idempotency_key, sdk_retry
-from gateway.api.images import from_data_url
 from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.paging import listed, query

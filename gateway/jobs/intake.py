@@ -39,18 +39,25 @@ class NewVideo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceImage:
-    """A picture that came with the request and was really decoded."""
+    """A picture that was really decoded, upright and without metadata, as it goes upstream."""
 
     data: bytes = field(repr=False)
     content_type: str
     """`image/png`, `image/jpeg` or `image/webp`."""
     width: int
     height: int
+    sent_sha256: str
+    """The hash in hex of the file that the client sent, which tells whether two requests are equal."""
 
     @property
     def sha256(self) -> str:
         """The picture's hash in hex."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def dimensions(self) -> str:
+        """Its width and height, spelt as a video's size."""
+        return f"{self.width}x{self.height}"
 
 
 class PictureStore(Protocol):
@@ -72,7 +79,7 @@ def object_folder(client: str, job_id: str, created_at: float) -> str:
 def request_hash(request: NewVideo, image: ReferenceImage | None) -> str:
     """Return the hash of what was asked for: equal for JSON and form, whatever the order of the fields."""
     fields = {name: getattr(request, name) for name in NewVideo.__slots__}
-    canonical = json.dumps([fields, image.sha256 if image else None], sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps([fields, image.sent_sha256 if image else None], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
@@ -172,7 +179,13 @@ class Intake:
         except Exception:
             self._ledger.discard(key, now=now)
             raise
-        return Reference(content_type=image.content_type, sha256=image.sha256, size=len(image.data), object_key=key)
+        return Reference(
+            content_type=image.content_type,
+            sha256=image.sha256,
+            size=len(image.data),
+            object_key=key,
+            dimensions=image.dimensions,
+        )
 
 
 def _taking(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> Sequence[Offer]:
@@ -183,10 +196,9 @@ def _taking(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> 
 
 
 def _taking_image(offers: Sequence[Offer], image: ReferenceImage, size: str) -> Sequence[Offer]:
-    given = f"{image.width}x{image.height}"
-    taking = [offer for offer in offers if given == size or not offer.image_must_match_size]
+    taking = [offer for offer in offers if offer.takes_picture(image.dimensions, size)]
     if not taking:
-        message = f"The picture is {given}, and must be exactly as large as the video: {size}."
+        message = f"The picture is {image.dimensions}, and must be exactly as large as the video: {size}."
         raise InvalidField("input_reference", message, code="invalid_image_size")
     return taking
 

@@ -46,6 +46,8 @@ class Reference:
     size: int = 0
     object_key: str = ""
     url: str = ""
+    dimensions: str = ""
+    """Width and height, spelt as a video's size; empty where they are not known yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

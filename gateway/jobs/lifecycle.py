@@ -122,6 +122,11 @@ def requeue(
     )  # fmt: skip
 
 
+def reroute(job: Job, *, event: str, routes: Sequence[str], at: float, detail: Mapping[str, object]) -> Transition:
+    """Found out before anything was sent: only these upstreams can make it."""
+    return _note(job, event, at, detail, due_at=at, routes=tuple(routes))
+
+
 def begin_transfer(job: Job, *, expires_at: float | None, at: float, detail: Mapping[str, object]) -> Transition:
     """The upstream finished: fetch the content at once, since its links die quickly."""
     return _move(

@@ -31,6 +31,8 @@ class Image:
     data: bytes = field(repr=False)
     content_type: str
     """`image/png`, `image/jpeg` or `image/webp`."""
+    dimensions: str = ""
+    """Width and height, spelt as a video's size; empty where they are not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,6 @@ import socket
 import threading
 
 from gateway import clock
-from gateway.api.images import ImageReader
 from gateway.db.claims import SqlClaims
 from gateway.db.inbox import SqlInbox
 from gateway.db.lanes import SqlLanes
@@ -21,6 +20,7 @@ from gateway.db.submissions import SqlSubmissions
 from gateway.db.workers import SqlWorkers
 from gateway.observability.metrics import Metrics
 from gateway.outbound.session import Reply
+from gateway.pictures.reader import ImageReader
 from gateway.webhooks.sender import Sender
 from gateway.wiring.installation import Installation
 from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, ROUNDERS, SUBMITTERS, TRANSFERS
@@ -129,7 +129,7 @@ def _references(installation: Installation) -> References:
     return References(
         bucket=installation.bucket,
         fetch=fetch,
-        inspect=lambda data: reader.read(data).content_type,
+        read=reader.read,
         monotonic=clock.monotonic,
     )
 

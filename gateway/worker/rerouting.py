@@ -27,7 +27,12 @@ def reroute(claims: Claims, catalogue: Catalogue) -> int:
 
 def _rerouted(claims: Claims, catalogue: Catalogue, job: Job) -> bool:
     routes = catalogue.routes(
-        model=job.model, size=job.size, seconds=job.seconds, prompt=job.prompt or "", extra=job.extra
+        model=job.model,
+        size=job.size,
+        seconds=job.seconds,
+        prompt=job.prompt or "",
+        extra=job.extra,
+        picture=job.reference.dimensions if job.reference else "",
     )
     if routes == job.routes:
         return False

@@ -158,5 +158,10 @@ class Routes:
 
     def upstream_model(self, job: Job) -> str:
         """Return the upstream's own name for a job's model."""
-        offers = self.catalogue.models.get(job.model, ())
-        return next((offer.upstream_model for offer in offers if offer.upstream == job.upstream), job.model)
+        offer = self.catalogue.offer(model=job.model, upstream=job.upstream)
+        return offer.upstream_model if offer else job.model
+
+    def taking_picture(self, job: Job, dimensions: str) -> Sequence[str]:
+        """Return those of a job's upstreams that make it from a picture of these dimensions."""
+        offers = {name: self.catalogue.offer(model=job.model, upstream=name) for name in job.routes}
+        return [name for name, offer in offers.items() if not offer or offer.takes_picture(dimensions, job.size)]

@@ -95,7 +95,22 @@ class SubmitStep:
         except Unfetched as error:
             self._unfetched(job, error, moment)
             return
-        self._submit(job, self._request(job, image), route, lane, moment)
+        if image is None or route.name in (taking := self.routes.taking_picture(job, image.dimensions)):
+            self._submit(job, self._request(job, image), route, lane, moment)
+        else:
+            self._unfitting(job, image, taking, moment)
+
+    def _unfitting(self, job: Job, image: Image, taking: Sequence[str], moment: Moment) -> None:
+        """What was fetched is not as large as the video, and this upstream wants it so: another's turn, if any."""
+        what = f"The picture is {image.dimensions}, and must be exactly as large as the video: {job.size}."
+        if taking:
+            detail = {"upstream": job.upstream, "reason": what}
+            self.persistence.record(
+                lifecycle.reroute(job, event="picture_unfitting", routes=taking, at=moment(), detail=detail)
+            )
+            return
+        failure = Failure(code="invalid_reference", message=what)
+        self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True))
 
     def _unfetched(self, job: Job, error: Unfetched, moment: Moment) -> None:
         due_at = moment() + delay(BUCKET_DELAYS_S, job.missing if error.counts else job.tries)

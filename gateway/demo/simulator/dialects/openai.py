@@ -43,6 +43,8 @@ class OpenAI:
     retry_after: ClassVar[str] = "Retry-After"
     """The header that tells how long to wait."""
     prompt_max: ClassVar[int] = 32_000
+    pictures_match: ClassVar[bool] = False
+    """Whether a picture must be exactly as large as the video."""
     takes_json: ClassVar[bool] = True
     """Whether a submit may be JSON."""
     takes_forms: ClassVar[bool] = True
