@@ -138,7 +138,7 @@ def listed(made: Made, **shown: Any) -> Listed:
     usual: dict[str, Any] = {
         "upstream_job_id": made.id, "created_at": made.created_at, "prompt": made.request.prompt,
         "model": made.request.model, "size": made.request.size, "seconds": made.request.seconds,
-        "poll": Unfinished(progress=None, answer=SAID),
+        "poll": Unfinished(progress=None, answer=SAID), "remixed_from": made.request.remix_of,
     }  # fmt: skip
     return Listed(**(usual | shown))
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import NoReturn
 
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
@@ -15,8 +14,9 @@ from gateway.api.errors import VariantMissing
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.services import ApiServices
 from gateway.api.videos import VIDEO_ID
-from gateway.jobs.errors import Conflict, Gone, InvalidField, Unavailable
-from gateway.jobs.job import Job, Status, Stored
+from gateway.jobs.errors import InvalidField, Unavailable
+from gateway.jobs.finished import stored_of
+from gateway.jobs.job import Job, Stored
 from gateway.jobs.view import filename
 
 VARIANTS = ("video", "thumbnail", "spritesheet")
@@ -30,29 +30,12 @@ def content(services: ApiServices, video_id: str) -> Response:
     if variant not in VARIANTS:
         raise InvalidField("variant", f"Expected one of: {', '.join(VARIANTS)}.")
     job = services.queries.job(video_id, client=caller().client)
-    stored = _stored(job)
+    stored = stored_of(job)
     if variant != "video":
         raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
     if services.content_mode == "redirect":
         return _redirect(services, job, stored)
     return _head(job, stored) if request.method == "HEAD" else _stream(services, job, stored)
-
-
-def _stored(job: Job) -> Stored:
-    if not job.final:
-        raise Conflict("The video is not finished yet.", code="not_ready")
-    if job.status is not Status.COMPLETED or job.stored is None:
-        _refuse_unmade(job)
-    if job.removed_at is not None:
-        raise Gone("The content was removed when its time here was over.", code="content_removed")
-    return job.stored
-
-
-def _refuse_unmade(job: Job) -> NoReturn:
-    if job.status is Status.CANCELLED:
-        raise Conflict("The video was cancelled: there is no content.", code="video_cancelled")
-    why = job.error.message if job.error is not None else "there is no content"
-    raise Conflict(f"The video failed: {why}", code="video_failed")
 
 
 def _redirect(services: ApiServices, job: Job, stored: Stored) -> Response:

@@ -21,6 +21,7 @@ class Offer:
     prompt_max: int
     extra: Sequence[str] = ()
     image_must_match_size: bool = False
+    can_remix: bool = False
     strict: bool = True
     """False passes on sizes and seconds that are not listed."""
     available_until: float | None = None

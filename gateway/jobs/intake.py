@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.jobs.catalogue import Catalogue, Choice, Offer
 from gateway.jobs.errors import InvalidField, KeyReused, QueueFull
+from gateway.jobs.finished import stored_of
 from gateway.jobs.job import Job, Reference, Status, new_id
 from gateway.jobs.ports import Acceptance, Caller, Inbox, Ledger
+from gateway.jobs.remixing import as_remix, remix_choice
 
 REFERENCE_GRACE_S = 3600.0
 """For how long a picture may lie in the bucket without a job that names it."""
@@ -76,11 +78,20 @@ def object_folder(client: str, job_id: str, created_at: float) -> str:
     return f"{safe}/{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}"
 
 
-def request_hash(request: NewVideo, image: ReferenceImage | None) -> str:
+def request_hash(request: NewVideo, image: ReferenceImage | None, *, remix_of: str | None = None) -> str:
     """Return the hash of what was asked for: equal for JSON and form, whatever the order of the fields."""
     fields = {name: getattr(request, name) for name in NewVideo.__slots__}
-    canonical = json.dumps([fields, image.sent_sha256 if image else None], sort_keys=True, separators=(",", ":"))
+    asked = [fields, image.sent_sha256 if image else None, *([] if remix_of is None else [remix_of])]
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Repeat(NamedTuple):
+    """By what a repeated request is known."""
+
+    request_hash: str
+    key: str | None
+    sdk_retry: int
 
 
 class Intake:
@@ -119,22 +130,58 @@ class Intake:
 
         Raises InvalidField, KeyReused, QueueFull, Unavailable, and what the bucket raises; then nothing is kept.
         """
-        hashed = request_hash(request, image)
-        if idempotency_key is not None:
-            # Before every check: a repeat is answered even if the callback's host or the model is gone by now.
-            earlier = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=idempotency_key, now=now)
-            if earlier is not None:
-                return Acceptance(job=earlier, replayed=True)
+        repeat = Repeat(request_hash(request, image), idempotency_key, sdk_retry)
+        earlier = self._earlier(caller, repeat, now)
+        if earlier is not None:
+            return earlier
         choice = self._checked(caller, request, image, now)
         job = _job(caller, request, choice, now)
         if image is not None:
             job = replace(job, reference=self._kept(job, image, now))
+        return self._put_down(job, repeat, now)
+
+    def remix(
+        self,
+        caller: Caller,
+        request: NewVideo,
+        source_id: str,
+        find: Callable[[], Job],
+        *,
+        idempotency_key: str | None,
+        sdk_retry: int,
+        now: float,
+    ) -> Acceptance:
+        """Put down a remix of the client's finished video that `find` returns, as `accept` does for a new one.
+
+        Raises what `find` raises, Conflict or Gone where it has no content, and what `accept` raises.
+        """
+        repeat = Repeat(request_hash(request, None, remix_of=source_id), idempotency_key, sdk_retry)
+        earlier = self._earlier(caller, repeat, now)
+        if earlier is not None:
+            return earlier
+        source = find()
+        stored_of(source)
+        choice = remix_choice(self._catalogue, source, now=now)
+        _taking_prompt(choice.offers, request.prompt)
+        if request.callback_url is not None:
+            self._check_callback(caller.client, request.callback_url)
+        return self._put_down(as_remix(_job(caller, request, choice, now), source), repeat, now)
+
+    def _earlier(self, caller: Caller, repeat: Repeat, now: float) -> Acceptance | None:
+        if repeat.key is None:
+            return None
+        # Before every check: a repeat is answered even if the callback's host or the model is gone by now.
+        hashed = repeat.request_hash
+        job = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=repeat.key, now=now)
+        return Acceptance(job=job, replayed=True) if job is not None else None
+
+    def _put_down(self, job: Job, repeat: Repeat, now: float) -> Acceptance:
         try:
             accepted = self._inbox.accept(
                 job,
-                request_hash=hashed,
-                idempotency_key=idempotency_key,
-                sdk_retry=sdk_retry if idempotency_key is None else 0,
+                request_hash=repeat.request_hash,
+                idempotency_key=repeat.key,
+                sdk_retry=repeat.sdk_retry if repeat.key is None else 0,
                 max_unfinished=self._max_unfinished,
                 now=now,
             )

@@ -51,6 +51,14 @@ class Reference:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The finished video that a remix starts from, which only the upstream and the key that made it know."""
+
+    upstream_job_id: str
+    key_fingerprint: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
     """The finished video as it lies in the bucket; only written once the object is whole."""
 
@@ -91,6 +99,9 @@ class Job:
     callback_url: str | None = None
     callback_events: Sequence[str] = ()
     remixed_from: str | None = None
+    """The client's own video that it is a remix of."""
+    source: Source | None = None
+    """The same video as its upstream knows it."""
     claim_token: int = 0
     claimed_by: str | None = None
     claimed_at: float | None = None

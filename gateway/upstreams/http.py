@@ -12,6 +12,7 @@ from gateway.upstreams import decide, port
 from gateway.upstreams.cleaning import Cleaner
 from gateway.upstreams.content import Download, Limits
 from gateway.upstreams.dialect import Dialect
+from gateway.upstreams.encoding import Body
 from gateway.upstreams.origins import is_local, origin_of
 from gateway.upstreams.replies import is_hiccup, no_answer, refused_key
 
@@ -64,11 +65,13 @@ class HttpUpstream:
     ) -> port.SubmitOutcome:
         """POST the request once."""
         started = self._clock()
-        body = self._dialect.body(request)
+        url, body = self._url(), self._dialect.body(request)
+        if request.remix_of is not None:
+            url, body = self._url(request.remix_of, "/remix"), Body(json={"prompt": request.prompt})
         try:
             reply = self._submits.exchange(
                 "POST",
-                self._url(),
+                url,
                 deadline_s=self._submit_timeout_s,
                 max_body=_ANSWER_MAX,
                 headers=self._headers(key),
@@ -82,7 +85,12 @@ class HttpUpstream:
             return port.NotAccepted(reason=error.reason, answer=self._silence(started))
         except AnswerLost as error:
             return port.Unknown(reason=error.reason, answer=self._silence(started))
-        return decide.submit(reply, clean=self._cleaner(key), repeats_blank=self._dialect.repeats_blank)
+        return decide.submit(
+            reply,
+            clean=self._cleaner(key, *([request.remix_of] if request.remix_of else [])),
+            repeats_blank=self._dialect.repeats_blank,
+            is_remix=request.remix_of is not None,
+        )
 
     def poll(self, upstream_job_id: str, key: port.Key) -> port.PollOutcome:
         """Ask about one job."""

@@ -45,6 +45,8 @@ class VideoRequest:
     seconds: int
     image: Image | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    remix_of: str | None = None
+    """The upstream's id of the finished video that this one is a remix of. Only where `facts.can_remix`."""
 
 
 class Answer:
@@ -232,7 +234,10 @@ ContentOutcome = Content | ContentMissing | ContentNotReady | KeyRefused
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """One video of the upstream's list. Fields it does not show are None; `created_at` is in Unix seconds."""
+    """One video of the upstream's list. Fields it does not show are None; `created_at` is in Unix seconds.
+
+    `remixed_from`: the upstream's id of the video that it is a remix of, or None also where it is none.
+    """
 
     upstream_job_id: str
     created_at: float | None
@@ -241,6 +246,7 @@ class Listed:
     size: str | None
     seconds: int | None
     poll: PollOutcome
+    remixed_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -278,6 +284,7 @@ class DialectFacts:
     extra: Sequence[str] = ()
     """Names of the `extra` fields it takes."""
     image_must_match_size: bool = False
+    can_remix: bool = False
 
 
 class Upstream(Protocol):

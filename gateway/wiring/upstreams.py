@@ -101,6 +101,7 @@ def _offer(upstream: UpstreamSettings, model: ModelSettings) -> Offer:
         prompt_max=facts.prompt_max,
         extra=facts.extra,
         image_must_match_size=facts.image_must_match_size if must_match is None else must_match,
+        can_remix=facts.can_remix,
         strict=upstream.strict,
         available_until=_end_of(model.available_until or upstream.available_until),
     )

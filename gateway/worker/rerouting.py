@@ -26,6 +26,8 @@ def reroute(claims: Claims, catalogue: Catalogue) -> int:
 
 
 def _rerouted(claims: Claims, catalogue: Catalogue, job: Job) -> bool:
+    if job.source is not None:
+        return False  # nobody else has the video that it starts from
     routes = catalogue.routes(
         model=job.model,
         size=job.size,

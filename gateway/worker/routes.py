@@ -38,6 +38,15 @@ class Route:
         same = (key for key in self.keys if key.fingerprint == job.key_fingerprint)
         return next(same, None) or self.key(job.upstream_key or "")
 
+    def may_take(self, job: Job, key: Key) -> bool:
+        """Whether a queued job may be submitted with a key: a remix only with the one that made its source.
+
+        Where that key is gone, any other may try: it was replaced, or its account has more of them.
+        """
+        if job.source is None or job.source.key_fingerprint == key.fingerprint:
+            return True
+        return all(other.fingerprint != job.source.key_fingerprint for other in self.keys)
+
     def knows(self, job: Job) -> bool:
         """Whether the key that accepted a job is still configured: another one's 404 says nothing of it."""
         return self.key_of(job).fingerprint == job.key_fingerprint
@@ -154,7 +163,11 @@ class Routes:
 
     def keys_serving(self, job: Job) -> set[tuple[str, str]]:
         """Return the upstream keys, as configured today, that a queued job may be submitted with."""
-        return {(route.name, key.name) for route, key in self.every_key() if route.name in job.routes}
+        return {
+            (route.name, key.name)
+            for route, key in self.every_key()
+            if route.name in job.routes and route.may_take(job, key)
+        }
 
     def upstream_model(self, job: Job) -> str:
         """Return the upstream's own name for a job's model."""

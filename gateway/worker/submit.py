@@ -44,7 +44,8 @@ _NO_ROOM_S = 2.0
 
 def fingerprint(request: VideoRequest) -> str:
     """Return what an upstream's list shows of a request, hashed: equal requests can't be told apart there."""
-    shown = [request.prompt.strip(), request.model, request.size, request.seconds]
+    shown: list[object] = [request.prompt.strip(), request.model, request.size, request.seconds]
+    shown += [request.remix_of] if request.remix_of is not None else []
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
@@ -133,6 +134,7 @@ class SubmitStep:
             seconds=job.seconds,
             image=image,
             extra=job.extra,
+            remix_of=job.source.upstream_job_id if job.source else None,
         )
 
     def _submit(self, job: Job, request: VideoRequest, route: Route, lane: Lane, moment: Moment) -> None:

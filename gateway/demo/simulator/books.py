@@ -34,6 +34,7 @@ class Entry:
     size: str
     seconds: int
     picture: str
+    remixed_from: str | None
     created_at: float
     status: str
     progress: int

@@ -241,6 +241,7 @@ _TRAITS = (
     ("millis", "times in milliseconds", ""),
     ("no-progress", "no `progress` field", ""),
     ("no-expiry", "no `expires_at` field", ""),
+    ("no-source", "no `remixed_from_video_id` field", ""),
     ("cloud", "the file lies in a cloud store, and `/content` answers 400 with its link (sglang)", ""),
     ("list-lag", "shown in the list only VALUE seconds after it was made", "30"),
     ("list-hide", "never shown in the list; as a fault of the server the list is always empty", ""),

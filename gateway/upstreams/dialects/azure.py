@@ -17,6 +17,7 @@ AZURE = Dialect(
         prompt_max=32000,
         can_list=True,
         can_cancel=True,
+        can_remix=True,
         image_must_match_size=True,
     ),
     auth=Auth(header="api-key", prefix=""),

@@ -31,5 +31,6 @@ OPENAI = Dialect(
         prompt_max=32000,
         can_list=True,
         can_cancel=True,
+        can_remix=True,
     ),
 )

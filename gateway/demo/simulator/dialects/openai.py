@@ -15,7 +15,7 @@ _SMALL = ("720x1280", "1280x720")
 _ALL = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")
 _LENGTHS = (4, 8, 12, 16, 20)
 _INVALID = "invalid_request_error"
-_HIDES = {"no-progress": "progress", "no-expiry": "expires_at"}
+_HIDES = {"no-progress": "progress", "no-expiry": "expires_at", "no-source": "remixed_from_video_id"}
 
 
 class OpenAI:
