@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SAID = Answer(status=200, body="{}", elapsed_s=0.01)
 FILM = b"\x00\x00\x00\x18ftypisom" + b"film" * 100
+STILLS = {"thumbnail": b"RIFF....WEBP" + b"small" * 40, "spritesheet": b"\xff\xd8\xff" + b"many" * 60}
 HOOK = "https://hooks.example.com/done"
 EVENTS = ("video.completed", "video.failed", "video.cancelled", "video.in_progress")
 
@@ -70,6 +71,8 @@ class ScriptedUpstream:
         self.contents: deque[ContentOutcome] = deque()
         self.offered: list[Sequence[str]] = []
         """The links that came with each call for content."""
+        self.variants: deque[ContentOutcome] = deque()
+        self.variants_asked: list[tuple[str, str, str, float]] = []
         self.pages: deque[ListOutcome] = deque()
         self.asked_after: list[str | None] = []
         self.cancels: list[str] = []
@@ -118,6 +121,11 @@ class ScriptedUpstream:
         self.offered.append(tuple(urls))
         yield self.contents.popleft() if self.contents else film()
 
+    @contextmanager
+    def variant(self, upstream_job_id: str, key: Key, name: str, *, within_s: float) -> Iterator[ContentOutcome]:
+        self.variants_asked.append((upstream_job_id, key.name, name, within_s))
+        yield self.variants.popleft() if self.variants else still(name)
+
     def page(self, key: Key, *, after: str | None) -> ListOutcome:
         self.asked_after.append(after)
         if self.pages:
@@ -147,7 +155,13 @@ def page(*videos: Listed, after: str | None = None) -> Page:
     return Page(videos=videos, next=after)
 
 
-def film(data: bytes = FILM, *, breaks_after: int | None = None, at: Callable[[], None] = lambda: None) -> Content:
+def film(
+    data: bytes = FILM,
+    *,
+    breaks_after: int | None = None,
+    at: Callable[[], None] = lambda: None,
+    content_type: str = "video/mp4",
+) -> Content:
     """A download; `at` is called before every read, and it may break after some bytes."""
     left = memoryview(data if breaks_after is None else data[:breaks_after])
 
@@ -161,7 +175,13 @@ def film(data: bytes = FILM, *, breaks_after: int | None = None, at: Callable[[]
         left = left[count:]
         return count
 
-    return Content(length=len(data), content_type="video/mp4", readinto=readinto, answer=SAID)
+    return Content(length=len(data), content_type=content_type, readinto=readinto, answer=SAID)
+
+
+def still(name: str, **options: Any) -> Content:
+    """A picture beside a video, of its usual kind."""
+    kind = "image/webp" if name == "thumbnail" else "image/jpeg"
+    return film(STILLS[name], content_type=kind, **options)
 
 
 class StreamingBucket:

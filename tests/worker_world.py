@@ -34,6 +34,7 @@ from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step
 from gateway.worker.transfer import TransferStep
+from gateway.worker.variants import Variants
 from tests.contracts.world import NOW, World
 from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, read_picture
 
@@ -103,6 +104,7 @@ class Worker:
     keys: Sequence[Key] = (Key(name="one", secret="s1", fingerprint="f1"),)
     max_concurrent: int = 5
     requests_per_minute: int = 0
+    variants: Sequence[str] = ()
     configured: bool = True
     name: str = "worker-a"
     secrets: dict[str, list[str]] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Worker:
             keys=self.keys,
             max_concurrent=self.max_concurrent,
             requests_per_minute=self.requests_per_minute,
+            variants=self.variants,
         )
         self.routes = Routes(
             upstreams={"main": route} if self.configured else {},
@@ -159,6 +162,13 @@ class Worker:
             ledger=self.world.ledger,
             bucket=self.bucket,
             metrics=self.metrics,
+            variants=Variants(
+                routes=self.routes,
+                ledger=self.world.ledger,
+                bucket=self.bucket,
+                limits=self.limits,
+                pause=self.time.on,
+            ),
             stopping=self.stopping.is_set,
         )
         self.poll = PollStep(**shared, **written, lanes=self.world.lanes, metrics=self.metrics)

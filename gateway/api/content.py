@@ -21,6 +21,7 @@ from gateway.jobs.view import filename
 
 VARIANTS = ("video", "thumbnail", "spritesheet")
 
+_OTHER_TYPES = ("video/webm", "image/webp", "image/jpeg", "image/png")
 _PASSED_ON = ("Content-Type", "Content-Length", "Content-Range", "ETag", "Last-Modified")
 
 
@@ -30,22 +31,27 @@ def content(services: ApiServices, video_id: str) -> Response:
     if variant not in VARIANTS:
         raise InvalidField("variant", f"Expected one of: {', '.join(VARIANTS)}.")
     job = services.queries.job(video_id, client=caller().client)
-    stored = stored_of(job)
+    stored, name = stored_of(job), filename(job)
     if variant != "video":
-        raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
+        stored, name = _beside(job, variant), filename(job, variant)
     if services.content_mode == "redirect":
-        return _redirect(services, job, stored)
-    return _head(job, stored) if request.method == "HEAD" else _stream(services, job, stored)
+        return _redirect(services, stored, name)
+    return _head(stored, name) if request.method == "HEAD" else _stream(services, stored, name)
 
 
-def _redirect(services: ApiServices, job: Job, stored: Stored) -> Response:
-    link = services.bucket.link(
-        stored.object_key, now=services.wall(), ttl_s=services.url_ttl_s, filename=filename(job)
-    )
+def _beside(job: Job, variant: str) -> Stored:
+    found = job.variants.get(variant)
+    if found is None:
+        raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
+    return found
+
+
+def _redirect(services: ApiServices, stored: Stored, name: str) -> Response:
+    link = services.bucket.link(stored.object_key, now=services.wall(), ttl_s=services.url_ttl_s, filename=name)
     return Response(status=302, headers={"Location": link.url})
 
 
-def _stream(services: ApiServices, job: Job, stored: Stored) -> Response:
+def _stream(services: ApiServices, stored: Stored, name: str) -> Response:
     if not services.streams.acquire(blocking=False):
         raise Unavailable("Too many contents are being passed through right now.", code="unavailable")
     with ExitStack() as stack:
@@ -55,22 +61,22 @@ def _stream(services: ApiServices, job: Job, stored: Stored) -> Response:
             raise RequestedRangeNotSatisfiable(stored.size)
         given = {name.lower(): value for name, value in download.headers.items()}
         passed = {name: given[name.lower()] for name in _PASSED_ON if name.lower() in given}
-        answer = _bytes(job, download.blocks, download.status, passed)
+        answer = _bytes(name, download.blocks, download.status, passed)
         # From here on the server's closing of the answer gives the slot and the connection back.
         answer.call_on_close(stack.pop_all().close)
         return answer
     raise AssertionError  # an ExitStack whose callbacks return nothing swallows no exception
 
 
-def _head(job: Job, stored: Stored) -> Response:
-    return _bytes(job, (), 200, {"Content-Type": stored.content_type, "Content-Length": str(stored.size)})
+def _head(stored: Stored, name: str) -> Response:
+    return _bytes(name, (), 200, {"Content-Type": stored.content_type, "Content-Length": str(stored.size)})
 
 
-def _bytes(job: Job, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
+def _bytes(name: str, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
     # Not as `direct_passthrough`, which would leave out the call on close that gives the place back.
     answer = Response(blocks, status=status, headers=headers)
     answer.headers["Accept-Ranges"] = "bytes"
-    answer.headers["Content-Disposition"] = f'inline; filename="{filename(job)}"'
+    answer.headers["Content-Disposition"] = f'inline; filename="{name}"'
     return answer
 
 
@@ -86,8 +92,9 @@ OPERATIONS = (
         summary="Download a video",
         description=(
             "Redirects to a link that was signed for this answer. With `GATEWAY_CONTENT=stream` the bytes themselves, "
-            "ranges too; 503 where too many are being passed through. A page in a browser may be kept from "
-            "following to the bucket: open the video's `url` there."
+            "ranges too; 503 where too many are being passed through. `variant=thumbnail` and `spritesheet` are what "
+            "the upstream made beside the video, where it made any; else 404 `variant_not_available`. A page in a "
+            "browser may be kept from following to the bucket: open the video's `url` there."
         ),
         parameters=[
             VIDEO_ID,
@@ -98,8 +105,10 @@ OPERATIONS = (
             Parameter(name="Range", place="header", description="A range, where the bytes are passed through."),
         ],
         successes=[
-            Success(status=200, description="The bytes.", content_type="video/mp4"),
-            Success(status=206, description="A range of the bytes.", content_type="video/mp4"),
+            Success(status=200, description="The bytes.", content_type="video/mp4", other_types=_OTHER_TYPES),
+            Success(
+                status=206, description="A range of the bytes.", content_type="video/mp4", other_types=_OTHER_TYPES
+            ),
             Success(status=302, description="The link.", headers={"Location": "A presigned link."}),
         ],
         errors={

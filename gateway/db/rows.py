@@ -31,6 +31,7 @@ def job_of(row: RowMapping) -> Job:
         reference=Reference(**row["reference"]) if row["reference"] else None,
         source=_source(row),
         stored=_stored(row),
+        variants={name: Stored(**told) for name, told in (row["variants"] or {}).items()},
         error=Failure(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
     )
 
@@ -74,6 +75,7 @@ def values_of(job: Job) -> dict[str, Any]:
         "reference": asdict(job.reference) if job.reference else None,
         "source_job_id": job.source.upstream_job_id if job.source else None,
         "source_key": job.source.key_fingerprint if job.source else None,
+        "variants": {name: asdict(stored) for name, stored in job.variants.items()} or None,
         "object_key": job.stored.object_key if job.stored else None,
         "object_size": job.stored.size if job.stored else None,
         "object_sha256": job.stored.sha256 if job.stored else None,

@@ -13,14 +13,12 @@ from typing import NamedTuple, Protocol
 from gateway.jobs.catalogue import Catalogue, Choice, Offer
 from gateway.jobs.errors import InvalidField, KeyReused, QueueFull
 from gateway.jobs.finished import stored_of
-from gateway.jobs.job import Job, Reference, Status, new_id
+from gateway.jobs.job import SUFFIXES, Job, Reference, Status, new_id
 from gateway.jobs.ports import Acceptance, Caller, Inbox, Ledger
 from gateway.jobs.remixing import as_remix, remix_choice
 
 REFERENCE_GRACE_S = 3600.0
 """For how long a picture may lie in the bucket without a job that names it."""
-
-_SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -219,7 +217,7 @@ class Intake:
             raise InvalidField("callback_url", f"The callback URL is refused: {refusal}")
 
     def _kept(self, job: Job, image: ReferenceImage, now: float) -> Reference:
-        key = f"{object_folder(job.client, job.id, job.created_at)}/reference.{_SUFFIX[image.content_type]}"
+        key = f"{object_folder(job.client, job.id, job.created_at)}/reference.{SUFFIXES[image.content_type]}"
         self._ledger.begin(key, until=now + REFERENCE_GRACE_S, now=now)
         try:
             self._pictures.put(key, image.data, content_type=image.content_type)

@@ -68,6 +68,16 @@ class Stored:
     content_type: str
 
 
+SUFFIXES: Mapping[str, str] = {
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+}
+"""How the names of objects and of saved files end, by what they are."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Failure:
     """Why a job failed: one of our codes, and cleaned text for the client."""
@@ -129,11 +139,18 @@ class Job:
     content_expires_at: float | None = None
     """Until when the upstream keeps the finished content, where it says so."""
     stored: Stored | None = None
+    variants: Mapping[str, Stored] = field(default_factory=dict)
+    """What lies beside the video, by name: `thumbnail`, `spritesheet`."""
     error: Failure | None = None
     finished_at: float | None = None
     removed_at: float | None = None
     """When retention removed the objects and the prompt."""
     deleted_at: float | None = None
+
+    @property
+    def objects(self) -> Sequence[str]:
+        """The keys of all that was stored of it."""
+        return [one.object_key for one in (self.stored, *self.variants.values()) if one is not None]
 
     @property
     def final(self) -> bool:

@@ -47,6 +47,8 @@ class UpstreamSettings:
     auth: str | None = None
     body: str | None = None
     image_must_match_size: bool | None = None
+    variants: bool = True
+    """Whether what the dialect has beside a video is fetched."""
     available_until: dt.date | None = None
 
 
@@ -96,6 +98,7 @@ class _UpstreamTable(Schema):
     requests_per_minute = fields.Integer(strict=True, validate=validate.Range(0, 10_000_000))
     strict = fields.Boolean(truthy={True}, falsy={False})
     image_must_match_size = fields.Boolean(truthy={True}, falsy={False})
+    variants = fields.Boolean(truthy={True}, falsy={False})
     available_until = fields.Raw()
     models = fields.Dict(keys=fields.String(validate=validate.Length(1, 200)), values=fields.Nested(_ModelTable))
 
@@ -146,6 +149,7 @@ def _upstream(
         auth=loaded.get("auth"),
         body=loaded.get("body"),
         image_must_match_size=loaded.get("image_must_match_size"),
+        variants=loaded.get("variants", True),
         available_until=until,
     )
 

@@ -203,7 +203,7 @@ class Content:
     length: int | None
     """Content-Length, or None where the upstream does not say."""
     content_type: str
-    """`video/mp4` or `video/webm`, from the container's magic and not from the header."""
+    """`video/mp4` or `video/webm`, from the container's magic and not from the header; of a variant, a picture's."""
     readinto: Callable[[memoryview], int]
     """Fill the buffer as far as one read gives; 0 at the end. Raises ContentBroken."""
     answer: Answer
@@ -285,6 +285,8 @@ class DialectFacts:
     """Names of the `extra` fields it takes."""
     image_must_match_size: bool = False
     can_remix: bool = False
+    variants: Sequence[str] = ()
+    """What it makes beside a video: `thumbnail`, `spritesheet`."""
 
 
 class Upstream(Protocol):
@@ -300,6 +302,11 @@ class Upstream(Protocol):
 
     def content(self, upstream_job_id: str, key: Key, *, urls: Sequence[str]) -> AbstractContextManager[ContentOutcome]:
         """Open the content: `/content` or what else the dialect prefers, then `urls`."""
+
+    def variant(
+        self, upstream_job_id: str, key: Key, name: str, *, within_s: float
+    ) -> AbstractContextManager[ContentOutcome]:
+        """Open a picture beside the video, to be read in so many seconds. Only what `facts.variants` names."""
 
     def page(self, key: Key, *, after: str | None) -> ListOutcome:
         """Return one page of what this key accepted. Only where `facts.can_list`."""

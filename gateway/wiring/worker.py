@@ -44,6 +44,7 @@ from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
 from gateway.worker.transfer import TransferStep
+from gateway.worker.variants import Variants
 
 
 def worker_process(installation: Installation, *, stopping: threading.Event) -> WorkerProcess:
@@ -116,6 +117,7 @@ def _route(upstream: ConfiguredUpstream) -> Route:
         keys=upstream.keys,
         max_concurrent=upstream.settings.max_concurrent,
         requests_per_minute=upstream.settings.requests_per_minute,
+        variants=upstream.dialect.facts.variants if upstream.settings.variants else (),
     )
 
 
@@ -131,6 +133,16 @@ def _references(installation: Installation) -> References:
         fetch=fetch,
         read=reader.read,
         monotonic=clock.monotonic,
+    )
+
+
+def _variants(installation: Installation, routes: Routes, limits: Limits, stopping: threading.Event) -> Variants:
+    return Variants(
+        routes=routes,
+        ledger=SqlLedger(installation.database),
+        bucket=installation.bucket,
+        limits=limits,
+        pause=installation.pause(stopping),
     )
 
 
@@ -174,6 +186,7 @@ def _steps(
         persistence=persistence,
         limits=limits,
         metrics=metrics,
+        variants=_variants(installation, routes, limits, stopping),
         stopping=stopping.is_set,
     )
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)

@@ -28,6 +28,8 @@ class Route:
     """Videos in progress upstream at once, per key."""
     requests_per_minute: int
     """All calls, per key; 0 for no limit."""
+    variants: Sequence[str] = ()
+    """What is fetched beside a video."""
 
     def key(self, name: str) -> Key:
         """Return the key of that name, or where there is none any more the first."""

@@ -110,6 +110,28 @@ on_one_engine = pytest.mark.parametrize("database_url", ["sqlite"], indirect=Tru
 """The gaps between a step's writes are the same on both; the whole life above was tried on each."""
 
 
+LATE_GAPS = [{gap: number} for number in range(8, 20) for gap in ("dies_before", "dies_after")]
+
+
+@on_one_engine
+@pytest.mark.parametrize(
+    "when", LATE_GAPS, ids=lambda when: "-".join(f"{gap}-{number}" for gap, number in when.items())
+)
+def test_what_lies_beside_a_video_is_kept_or_swept_whichever_write_its_worker_dies_at(
+    mortal: Any, when: dict[str, int]
+) -> None:
+    doomed, survivor = (worker.again(variants=("thumbnail", "spritesheet")) for worker in mortal(**when))
+    survivor.upstream.unfinished_polls = 1
+    job = survivor.posted()
+    until_death(doomed)
+    done = lives_on(survivor, job)
+    assert done.status is Status.COMPLETED
+    assert sorted(done.variants) == ["spritesheet", "thumbnail"]
+    assert survivor.bucket.objects.keys() == set(done.objects)
+    assert {row.key for row in survivor.world.rows(objects, state="kept")} == set(done.objects)
+    assert len(survivor.world.rows(objects)) == 3
+
+
 @on_one_engine
 @pytest.mark.parametrize("when", GAPS, ids=lambda when: "-".join(f"{gap}-{number}" for gap, number in when.items()))
 def test_a_remix_is_made_once_whichever_write_its_worker_dies_at(mortal: Any, when: dict[str, int]) -> None:

@@ -24,6 +24,7 @@ strict = false
 auth = "raw"
 body = "json"
 image_must_match_size = true
+variants = false
 available_until = 2028-01-01
 [upstreams.models."sora-2"]
 name = "Wan-AI/Wan2.2-T2V-A14B-Diffusers"
@@ -63,6 +64,7 @@ def test_several_upstreams_are_read_in_the_order_of_the_file(tmp_path: Path) -> 
             auth="raw",
             body="json",
             image_must_match_size=True,
+            variants=False,
             available_until=dt.date(2028, 1, 1),
             models=(
                 ModelSettings(

@@ -18,6 +18,7 @@ AZURE = Dialect(
         can_list=True,
         can_cancel=True,
         can_remix=True,
+        variants=("thumbnail", "spritesheet"),
         image_must_match_size=True,
     ),
     auth=Auth(header="api-key", prefix=""),

@@ -32,5 +32,6 @@ OPENAI = Dialect(
         can_list=True,
         can_cancel=True,
         can_remix=True,
+        variants=("thumbnail", "spritesheet"),
     ),
 )
