@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,15 +13,9 @@ from gateway.upstreams import port
 from gateway.upstreams.dialects import DIALECTS
 from tests.contracts.world import LANE, NOW, World
 from tests.servers import RawServer
-from tests.upstreams import JOB, KEY, ODD_ID, Bench, a_request, each, open_outbounds, resets, says, submit
+from tests.upstreams import JOB, KEY, ODD_ID, Bench, a_request, each, resets, says, submit
 
 ABLE = [name for name, dialect in DIALECTS.items() if dialect.facts.can_remix]
-
-
-@pytest.fixture(scope="module")
-def outbounds() -> Iterator[dict[str, Outbound]]:
-    with open_outbounds() as made:
-        yield made
 
 
 @pytest.fixture(params=ABLE)

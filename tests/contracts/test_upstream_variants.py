@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,7 +21,6 @@ from tests.upstreams import (
     dripping,
     each,
     leads_to,
-    open_outbounds,
     read_all,
     resets,
     says,
@@ -33,12 +31,6 @@ WEBP = b"RIFF\x24\0\0\0WEBPVP8 " + b"small" * 20
 JPEG = b"\xff\xd8\xff\xe0" + b"sheet" * 30
 PNG = b"\x89PNG\r\n\x1a\n" + b"other" * 10
 ABLE = [name for name, dialect in DIALECTS.items() if dialect.facts.variants]
-
-
-@pytest.fixture(scope="module")
-def outbounds() -> Iterator[dict[str, Outbound]]:
-    with open_outbounds() as made:
-        yield made
 
 
 @pytest.fixture(params=ABLE)

@@ -13,33 +13,13 @@ from PIL import Image
 from gateway.demo.simulator.protocol import Served
 from gateway.pictures.reader import ImageReader
 from tests.servers import RawServer, answering
-from tests.service.ground import SIZE, Ground, open_ground
+from tests.service.ground import SIZE, Ground, open_ground, upstream_table
 from tests.service.rig import Rig
 from tests.service.timed import Time
 
 WIDE, HIGH = (int(side) for side in SIZE.split("x"))
 
-CONFIG = """
-[[upstreams]]
-name = "picky"
-url = "UPSTREAM"
-dialect = "openai"
-image_must_match_size = true
-keys = ["env:SIM_KEY"]
-[upstreams.models."sora-2"]
-sizes = ["128x72"]
-seconds = [4]
-"""
-
-ANY = """
-[[upstreams]]
-name = "any"
-url = "{url}"
-keys = ["env:SIM_KEY"]
-[upstreams.models."sora-2"]
-sizes = ["128x72"]
-seconds = [4]
-"""
+PICKY = upstream_table("picky", "image_must_match_size = true")
 
 
 @pytest.fixture(scope="module")
@@ -107,12 +87,12 @@ def test_an_upstream_of_the_reference_dialect_takes_any_picture_unless_the_file_
     video_id = lenient.post(lenient.prompt(), picture=io.BytesIO(small))
     lenient.play(lenient.final(video_id))
     lenient.ends(video_id, "completed")
-    with ground.rig(config=CONFIG) as picky:
+    with ground.rig(config=PICKY) as picky:
         assert refused(picky, small) == (400, "invalid_image_size")
 
 
 def test_a_fetched_picture_of_another_size_fails_the_video_before_anything_is_submitted(ground: Ground) -> None:
-    with ground.rig(config=CONFIG) as rig, RawServer(answering(body=photo((40, 30)))) as pictures:
+    with ground.rig(config=PICKY) as rig, RawServer(answering(body=photo((40, 30)))) as pictures:
         video_id = rig.post(input_reference={"image_url": pictures.url})
         rig.play(rig.final(video_id))
         video = rig.ends(video_id, "failed", code="invalid_reference")
@@ -125,7 +105,7 @@ def test_a_fetched_picture_goes_up_clean_to_the_first_upstream_that_takes_it(gro
     data, time = photo((30, 40), orientation=6), Time()
     with ExitStack() as stack:
         other = stack.enter_context(ground.simulator(time, models={"sora-2": Served(sizes=(SIZE,), seconds=(4,))}))
-        config = CONFIG + ANY.format(url=other.base_url)
+        config = PICKY + upstream_table("any", url=other.base_url)
         rig = stack.enter_context(ground.rig(time=time, config=config))
         pictures = stack.enter_context(RawServer(answering(body=data)))
         video_id = rig.post(input_reference={"image_url": pictures.url})

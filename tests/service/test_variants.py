@@ -14,22 +14,11 @@ from PIL import Image
 from gateway.db.tables import objects
 from gateway.upstreams.dialects import DIALECTS
 from gateway.worker.limits import Limits
-from tests.service.ground import Ground, open_ground
+from tests.service.ground import Ground, open_ground, upstream_table
 from tests.service.rig import Rig
 
 VARIANTS = {"thumbnail": "image/webp", "spritesheet": "image/jpeg"}
 WITHOUT = sorted(name for name, dialect in DIALECTS.items() if not dialect.facts.variants)
-
-OFF = """
-[[upstreams]]
-name = "plain"
-url = "UPSTREAM"
-variants = false
-keys = ["env:SIM_KEY"]
-[upstreams.models."sora-2"]
-sizes = ["128x72"]
-seconds = [4]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +86,7 @@ def test_a_dialect_without_any_is_not_asked_and_says_so(ground: Ground, dialect:
 
 
 def test_an_upstream_of_which_the_file_says_that_it_has_none_is_not_asked(ground: Ground) -> None:
-    with ground.rig(config=OFF) as rig:
+    with ground.rig(config=upstream_table("plain", "variants = false")) as rig:
         video_id = made(rig)
         assert ask(rig, video_id, "thumbnail") == "variant_not_available"
         assert rig.simulator.books().count("variants") == 0
