@@ -86,7 +86,7 @@ def _cleaned(picture: Image.Image, data: bytes) -> ReferenceImage:
         drawn = redrawn(picture, kind, data, largest=LARGEST_BYTES)
         if drawn is None:
             raise refused("Upright and without metadata, the picture takes more than 10 MB.", code="image_too_large")
-        clean, size = drawn
+        clean, kind, size = drawn.data, drawn.kind, drawn.size
     sent = hashlib.sha256(data).hexdigest()
     return ReferenceImage(data=clean, content_type=TYPES[kind], width=size[0], height=size[1], sent_sha256=sent)
 

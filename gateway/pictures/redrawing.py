@@ -1,12 +1,15 @@
 """Drawing a picture anew, where dropping parts of its file will not do: turned upright, or in colours that all read.
 
-JPEG and lossy WebP lose next to nothing at the quality taken here; PNG and lossless WebP stay exact.
+As JPEG, at a quality that loses next to nothing, or as PNG, which is exact. A WebP becomes one of the two: of 50
+megapixels its own encoder takes minutes and a gigabyte of memory, at the post of a client that waits.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from PIL import Image, ImageCms, JpegImagePlugin
 
@@ -26,6 +29,8 @@ _TURNS: Mapping[object, Image.Transpose] = {
 _ORIENTATION = 0x0112
 _QUALITIES: Sequence[int] = (95, 90, 80)
 """Tried in turn until the file is small enough."""
+_PNG_EFFORT = 4
+"""Some seconds for the largest picture, and files hardly larger than with more."""
 
 
 def turn_of(picture: Image.Image) -> Image.Transpose | None:
@@ -36,31 +41,33 @@ def turn_of(picture: Image.Image) -> Image.Transpose | None:
         return None
 
 
-def redrawn(picture: Image.Image, kind: str, source: bytes, *, largest: int) -> tuple[bytes, tuple[int, int]] | None:
-    """Return the picture upright and in a file of its own `kind`, with its size; None where that exceeds `largest`."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Drawn:
+    """A picture in a new file."""
+
+    data: bytes
+    kind: Literal["JPEG", "PNG"]
+    size: tuple[int, int]
+
+
+def redrawn(picture: Image.Image, kind: str, source: bytes, *, largest: int) -> Drawn | None:
+    """Return a picture that was decoded from `source`, upright in a new file; None where it exceeds `largest`."""
     turn, icc, sampling = turn_of(picture), picture.info.get("icc_profile"), _sampling(picture)
     drawn = picture if turn is None else picture.transpose(turn)
     if drawn.mode == "CMYK":
         drawn, icc = _in_rgb(drawn, icc), None
     # The encoders write comments and XMP of their own accord where they stand here.
     drawn.info = {name: value for name, value in drawn.info.items() if name == "transparency"}
-    for options in _ways(kind, source, sampling):
-        data = _saved(drawn, kind, icc_profile=icc, **options)
+    exact = kind == "PNG" or (kind == "WEBP" and (b"VP8L" in source or drawn.mode != "RGB"))
+    if exact:
+        data = _saved(drawn, "PNG", compress_level=_PNG_EFFORT, icc_profile=icc)
         data = with_png_colour(data, source) if kind == "PNG" else data
+        return Drawn(data=data, kind="PNG", size=drawn.size) if len(data) <= largest else None
+    for quality in _QUALITIES:
+        data = _saved(drawn, "JPEG", quality=quality, subsampling=sampling, optimize=True, icc_profile=icc)
         if len(data) <= largest:
-            return data, drawn.size
+            return Drawn(data=data, kind="JPEG", size=drawn.size)
     return None
-
-
-def _ways(kind: str, source: bytes, sampling: int) -> Sequence[Mapping[str, object]]:
-    """Return the options of the encoder to try, best first."""
-    if kind == "PNG":
-        return [{}]
-    if kind == "JPEG":
-        return [{"quality": quality, "subsampling": sampling, "optimize": True} for quality in _QUALITIES]
-    if b"VP8L" in source:
-        return [{"lossless": True, "exact": True}]
-    return [{"quality": quality} for quality in _QUALITIES]
 
 
 def _sampling(picture: Image.Image) -> int:

@@ -176,7 +176,7 @@ class Routes:
         offer = self.catalogue.offer(model=job.model, upstream=job.upstream)
         return offer.upstream_model if offer else job.model
 
-    def taking_picture(self, job: Job, dimensions: str) -> Sequence[str]:
-        """Return those of a job's upstreams that make it from a picture of these dimensions."""
-        offers = {name: self.catalogue.offer(model=job.model, upstream=name) for name in job.routes}
-        return [name for name, offer in offers.items() if not offer or offer.takes_picture(dimensions, job.size)]
+    def takes_picture(self, job: Job, upstream: str, dimensions: str) -> bool:
+        """Whether an upstream makes a job from a picture of these dimensions; of one not in the catalogue it may."""
+        offer = self.catalogue.offer(model=job.model, upstream=upstream)
+        return offer is None or offer.takes_picture(dimensions, job.size)

@@ -96,13 +96,15 @@ class SubmitStep:
         except Unfetched as error:
             self._unfetched(job, error, moment)
             return
-        if image is None or route.name in (taking := self.routes.taking_picture(job, image.dimensions)):
+        if image is None or self.routes.takes_picture(job, route.name, image.dimensions):
             self._submit(job, self._request(job, image), route, lane, moment)
         else:
-            self._unfitting(job, image, taking, moment)
+            self._unfitting(job, image, moment)
 
-    def _unfitting(self, job: Job, image: Image, taking: Sequence[str], moment: Moment) -> None:
+    def _unfitting(self, job: Job, image: Image, moment: Moment) -> None:
         """What was fetched is not as large as the video, and this upstream wants it so: another's turn, if any."""
+        there = [name for name in job.routes if name in self.routes.upstreams]
+        taking = [name for name in there if self.routes.takes_picture(job, name, image.dimensions)]
         what = f"The picture is {image.dimensions}, and must be exactly as large as the video: {job.size}."
         if taking:
             detail = {"upstream": job.upstream, "reason": what}

@@ -166,7 +166,7 @@ def test_a_jpeg_laid_out_unusually_is_drawn_anew() -> None:
     image = opened(odd)
     drawn = redrawn(image, "JPEG", odd, largest=LARGEST_BYTES)
     assert drawn is not None
-    assert same_scene(opened(drawn[0]), image)
+    assert same_scene(opened(drawn.data), image)
 
 
 @settings(max_examples=300, deadline=None)
@@ -208,7 +208,19 @@ def test_a_picture_is_turned_as_its_exif_says(kind: str, orientation: int) -> No
 
 def test_a_png_and_a_lossless_webp_are_turned_exactly() -> None:
     for data in (full_of_metadata("PNG", 6), encoded(scene(), "WEBP", lossless=True, exif=exif(6))):
-        assert alike(opened(read(data).data), scene().rotate(-90, expand=True))
+        clean = read(data)
+        assert alike(opened(clean.data), scene().rotate(-90, expand=True))
+        assert clean.content_type == "image/png"
+
+
+def test_a_turned_webp_is_a_jpeg_or_where_parts_are_transparent_a_png() -> None:
+    glass = scene(mode="RGBA")
+    glass.putalpha(128)
+    for image, kind in ((scene(), "image/jpeg"), (glass, "image/png")):
+        clean = read(encoded(image, "WEBP", quality=95, exif=exif(6), icc_profile=PROFILE))
+        assert clean.content_type == kind
+        assert opened(clean.data).info["icc_profile"] == PROFILE
+        assert opened(clean.data).mode == image.mode
 
 
 @pytest.mark.parametrize("nonsense", [0, 9, 4711])
@@ -301,9 +313,9 @@ def test_a_jpeg_that_grows_by_turning_is_drawn_a_little_coarser_to_fit() -> None
     image = opened(data)
     fine = redrawn(image, "JPEG", data, largest=LARGEST_BYTES)
     assert fine is not None
-    coarse = redrawn(opened(data), "JPEG", data, largest=len(fine[0]) - 1)
+    coarse = redrawn(opened(data), "JPEG", data, largest=len(fine.data) - 1)
     assert coarse is not None
-    assert len(coarse[0]) < len(fine[0])
+    assert len(coarse.data) < len(fine.data)
 
 
 @pytest.mark.parametrize("kind", KINDS)
