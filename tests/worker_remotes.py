@@ -160,9 +160,10 @@ def film(
     *,
     breaks_after: int | None = None,
     at: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
     content_type: str = "video/mp4",
 ) -> Content:
-    """A download; `at` is called before every read, and it may break after some bytes."""
+    """A download; `at` is called before every read, `after` at its end, and it may break after some bytes."""
     left = memoryview(data if breaks_after is None else data[:breaks_after])
 
     def readinto(buffer: memoryview) -> int:
@@ -173,6 +174,8 @@ def film(
         count = min(len(left), len(buffer), 64)
         buffer[:count] = left[:count]
         left = left[count:]
+        if not count:
+            after()
         return count
 
     return Content(length=len(data), content_type=content_type, readinto=readinto, answer=SAID)

@@ -95,6 +95,10 @@ class Variants:
         return Beside(stored=stored, told=told)
 
     def _fetched(self, errand: Errand, variant: str) -> Stored:
+        try:
+            errand.alive()
+        except ClaimLost:
+            raise _Missed("left out", last=True) from None
         self._afford(errand)
         within_s = errand.until - errand.moment()
         if within_s <= 0:

@@ -14,7 +14,7 @@ from gateway.db.tables import objects
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job, Status
 from gateway.upstreams.port import Answer, ContentMissing, ContentNotReady, ContentOutcome, KeyRefused
-from tests.worker_remotes import FILM, SAID, STILLS, still
+from tests.worker_remotes import FILM, SAID, STILLS, film, still
 from tests.worker_world import LIMITS, Worker
 
 Make = Callable[..., Worker]
@@ -104,7 +104,7 @@ def test_a_429_narrows_the_key_for_everybody(worker: Worker) -> None:
 
 
 def test_the_second_gets_only_the_time_that_the_first_has_left(worker: Worker) -> None:
-    finished(worker, still("thumbnail", at=lambda: worker.time.on(2)))
+    finished(worker, still("thumbnail", at=lambda: worker.time.on(0.5)))
     first, second = (asked[3] for asked in worker.upstream.variants_asked)
     assert first == LIMITS.variants_s
     assert second < first - 2
@@ -192,6 +192,13 @@ def test_a_worker_that_is_to_stop_tells_of_the_video_it_has(worker: Worker) -> N
     job = finished(worker, still("thumbnail", at=worker.stopping.set))
     assert (job.status, dict(job.variants)) == (Status.COMPLETED, {})
     assert list(worker.bucket.objects.values()) == [FILM]
+
+
+def test_a_worker_that_is_to_stop_asks_for_no_more(worker: Worker) -> None:
+    job = worker.storing()
+    worker.upstream.contents.append(film(at=lambda: None, after=worker.stopping.set))
+    worker.run(worker.transfer)
+    assert (worker.now(job).status, worker.upstream.variants_asked) == (Status.COMPLETED, [])
 
 
 @pytest.mark.parametrize("erased", [False, True])
