@@ -7,7 +7,7 @@ import io
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -48,6 +48,8 @@ OFFER = Offer(
 CATALOGUE = Catalogue(models={"sora-2": [OFFER]})
 PUBLIC = "http://gateway.test"
 
+_KINDS = {"webp": "image/webp", "jpeg": "image/jpeg"}
+
 
 class MemoryBucket:
     """Objects in a dict. `down` makes it fail as a store that is unreachable does."""
@@ -77,7 +79,8 @@ class MemoryBucket:
         if key not in self.objects:
             raise ObjectMissing("no such object")
         data, status = self.objects[key], 200
-        headers = {"content-type": "video/mp4", "x-amz-request-id": "internal", "etag": '"e"'}
+        kind = next((kind for end, kind in _KINDS.items() if key.endswith(end)), "video/mp4")
+        headers = {"content-type": kind, "x-amz-request-id": "internal", "etag": '"e"'}
         if range_header is not None:
             first, _, last = range_header.removeprefix("bytes=").partition("-")
             begin, end = int(first or 0), int(last or len(data) - 1)
@@ -122,6 +125,7 @@ class World:
     services: ApiServices
     http: FlaskClient
     keys: dict[str, str] = field(default_factory=dict)
+    variants: Sequence[str] = ()
 
     def key(self, client: str, *, admin: bool = False) -> dict[str, str]:
         """Return the headers of a client, which is made where it is new."""
@@ -156,7 +160,9 @@ class World:
                 j, upstream_job_id="up_1", due_at=at + 30, at=at, detail={"answer": {"status": 200, "body": "raw"}}
             ),
             Status.RENDERING: lambda j: lifecycle.begin_transfer(j, expires_at=None, at=at, detail={}),
-            Status.STORING: lambda j: lifecycle.complete(j, stored=self.store(j), at=at, detail={}),
+            Status.STORING: lambda j: lifecycle.complete(
+                j, stored=self.store(j), variants=self.beside(j), at=at, detail={}
+            ),
         }
         while job.status is not until:
             job = recorder.record(steps[job.status](job))
@@ -167,6 +173,17 @@ class World:
         self.bucket.objects[key] = b"0123456789"
         SqlLedger(self.database).begin(key, until=self.database.now() + 60, now=self.database.now())
         return Stored(object_key=key, size=10, sha256="ab" * 32, content_type="video/mp4")
+
+    def beside(self, job: Job) -> dict[str, Stored]:
+        """What this world's videos have beside them, stored."""
+        made = {}
+        for name in self.variants:
+            kind = "webp" if name == "thumbnail" else "jpeg"
+            key = f"{job.client}/{job.id}/1-{name}.{kind}"
+            self.bucket.objects[key] = name.encode()
+            SqlLedger(self.database).begin(key, until=self.database.now() + 60, now=self.database.now())
+            made[name] = Stored(object_key=key, size=len(name), sha256="cd" * 32, content_type=f"image/{kind}")
+        return made
 
     def fail(self, video_id: str) -> Job:
         failure = Failure(code="upstream_error", message="The upstream gave up.")

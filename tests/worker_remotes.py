@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.bucket.port import BucketError, Link, ObjectMissing, Written
 from gateway.jobs.errors import Refusal
+from gateway.jobs.intake import ReferenceImage
 from gateway.jobs.ports import AttemptResult
 from gateway.outbound.session import Reply
 from gateway.upstreams.port import (
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 SAID = Answer(status=200, body="{}", elapsed_s=0.01)
 FILM = b"\x00\x00\x00\x18ftypisom" + b"film" * 100
+STILLS = {"thumbnail": b"RIFF....WEBP" + b"small" * 40, "spritesheet": b"\xff\xd8\xff" + b"many" * 60}
 HOOK = "https://hooks.example.com/done"
 EVENTS = ("video.completed", "video.failed", "video.cancelled", "video.in_progress")
 
@@ -69,6 +71,8 @@ class ScriptedUpstream:
         self.contents: deque[ContentOutcome] = deque()
         self.offered: list[Sequence[str]] = []
         """The links that came with each call for content."""
+        self.variants: deque[ContentOutcome] = deque()
+        self.variants_asked: list[tuple[str, str, str, float]] = []
         self.pages: deque[ListOutcome] = deque()
         self.asked_after: list[str | None] = []
         self.cancels: list[str] = []
@@ -117,6 +121,11 @@ class ScriptedUpstream:
         self.offered.append(tuple(urls))
         yield self.contents.popleft() if self.contents else film()
 
+    @contextmanager
+    def variant(self, upstream_job_id: str, key: Key, name: str, *, within_s: float) -> Iterator[ContentOutcome]:
+        self.variants_asked.append((upstream_job_id, key.name, name, within_s))
+        yield self.variants.popleft() if self.variants else still(name)
+
     def page(self, key: Key, *, after: str | None) -> ListOutcome:
         self.asked_after.append(after)
         if self.pages:
@@ -137,7 +146,7 @@ def listed(made: Made, **shown: Any) -> Listed:
     usual: dict[str, Any] = {
         "upstream_job_id": made.id, "created_at": made.created_at, "prompt": made.request.prompt,
         "model": made.request.model, "size": made.request.size, "seconds": made.request.seconds,
-        "poll": Unfinished(progress=None, answer=SAID),
+        "poll": Unfinished(progress=None, answer=SAID), "remixed_from": made.request.remix_of,
     }  # fmt: skip
     return Listed(**(usual | shown))
 
@@ -146,8 +155,15 @@ def page(*videos: Listed, after: str | None = None) -> Page:
     return Page(videos=videos, next=after)
 
 
-def film(data: bytes = FILM, *, breaks_after: int | None = None, at: Callable[[], None] = lambda: None) -> Content:
-    """A download; `at` is called before every read, and it may break after some bytes."""
+def film(
+    data: bytes = FILM,
+    *,
+    breaks_after: int | None = None,
+    at: Callable[[], None] = lambda: None,
+    after: Callable[[], None] = lambda: None,
+    content_type: str = "video/mp4",
+) -> Content:
+    """A download; `at` is called before every read, `after` at its end, and it may break after some bytes."""
     left = memoryview(data if breaks_after is None else data[:breaks_after])
 
     def readinto(buffer: memoryview) -> int:
@@ -158,9 +174,17 @@ def film(data: bytes = FILM, *, breaks_after: int | None = None, at: Callable[[]
         count = min(len(left), len(buffer), 64)
         buffer[:count] = left[:count]
         left = left[count:]
+        if not count:
+            after()
         return count
 
-    return Content(length=len(data), content_type="video/mp4", readinto=readinto, answer=SAID)
+    return Content(length=len(data), content_type=content_type, readinto=readinto, answer=SAID)
+
+
+def still(name: str, **options: Any) -> Content:
+    """A picture beside a video, of its usual kind."""
+    kind = "image/webp" if name == "thumbnail" else "image/jpeg"
+    return film(STILLS[name], content_type=kind, **options)
 
 
 class StreamingBucket:
@@ -261,8 +285,8 @@ class Elsewhere:
         return found
 
 
-def inspect(data: bytes) -> str:
+def read_picture(data: bytes) -> ReferenceImage:
     """What really decodes pictures in the product says the same of these."""
     if not data.startswith(b"\x89PNG"):
         raise Refusal("The picture is not a PNG, JPEG or WebP.", code="invalid_image")
-    return "image/png"
+    return ReferenceImage(data=data, content_type="image/png", width=640, height=480, sent_sha256="")

@@ -34,8 +34,9 @@ from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step
 from gateway.worker.transfer import TransferStep
+from gateway.worker.variants import Variants
 from tests.contracts.world import NOW, World
-from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, inspect
+from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, read_picture
 
 LIMITS = Limits(
     poll_interval_s=30,
@@ -103,6 +104,7 @@ class Worker:
     keys: Sequence[Key] = (Key(name="one", secret="s1", fingerprint="f1"),)
     max_concurrent: int = 5
     requests_per_minute: int = 0
+    variants: Sequence[str] = ()
     configured: bool = True
     name: str = "worker-a"
     secrets: dict[str, list[str]] = field(default_factory=dict)
@@ -128,6 +130,7 @@ class Worker:
             keys=self.keys,
             max_concurrent=self.max_concurrent,
             requests_per_minute=self.requests_per_minute,
+            variants=self.variants,
         )
         self.routes = Routes(
             upstreams={"main": route} if self.configured else {},
@@ -143,7 +146,7 @@ class Worker:
             **written,
             submissions=self.world.submissions,
             lanes=self.world.lanes,
-            references=References(bucket=self.bucket, fetch=self.elsewhere, inspect=inspect, monotonic=self.time),
+            references=References(bucket=self.bucket, fetch=self.elsewhere, read=read_picture, monotonic=self.time),
             metrics=self.metrics,
             monotonic=self.time,
             rests=rests,
@@ -159,6 +162,13 @@ class Worker:
             ledger=self.world.ledger,
             bucket=self.bucket,
             metrics=self.metrics,
+            variants=Variants(
+                routes=self.routes,
+                ledger=self.world.ledger,
+                bucket=self.bucket,
+                limits=self.limits,
+                pause=self.time.on,
+            ),
             stopping=self.stopping.is_set,
         )
         self.poll = PollStep(**shared, **written, lanes=self.world.lanes, metrics=self.metrics)

@@ -15,8 +15,8 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.formparser import FormDataParser
 
 from gateway.api.errors import UnsupportedBody
-from gateway.api.images import LARGEST_BYTES, too_large
 from gateway.jobs.errors import InvalidField
+from gateway.pictures.reader import LARGEST_BYTES, too_large
 
 JSON = "application/json"
 FORMS: Sequence[str] = ("multipart/form-data", "application/x-www-form-urlencoded")

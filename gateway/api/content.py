@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import NoReturn
 
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
@@ -15,12 +14,14 @@ from gateway.api.errors import VariantMissing
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.services import ApiServices
 from gateway.api.videos import VIDEO_ID
-from gateway.jobs.errors import Conflict, Gone, InvalidField, Unavailable
-from gateway.jobs.job import Job, Status, Stored
+from gateway.jobs.errors import InvalidField, Unavailable
+from gateway.jobs.finished import stored_of
+from gateway.jobs.job import Job, Stored
 from gateway.jobs.view import filename
 
 VARIANTS = ("video", "thumbnail", "spritesheet")
 
+_OTHER_TYPES = ("video/webm", "image/webp", "image/jpeg", "image/png")
 _PASSED_ON = ("Content-Type", "Content-Length", "Content-Range", "ETag", "Last-Modified")
 
 
@@ -30,39 +31,27 @@ def content(services: ApiServices, video_id: str) -> Response:
     if variant not in VARIANTS:
         raise InvalidField("variant", f"Expected one of: {', '.join(VARIANTS)}.")
     job = services.queries.job(video_id, client=caller().client)
-    stored = _stored(job)
+    stored, name = stored_of(job), filename(job)
     if variant != "video":
-        raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
+        stored, name = _beside(job, variant), filename(job, variant)
     if services.content_mode == "redirect":
-        return _redirect(services, job, stored)
-    return _head(job, stored) if request.method == "HEAD" else _stream(services, job, stored)
+        return _redirect(services, stored, name)
+    return _head(stored, name) if request.method == "HEAD" else _stream(services, stored, name)
 
 
-def _stored(job: Job) -> Stored:
-    if not job.final:
-        raise Conflict("The video is not finished yet.", code="not_ready")
-    if job.status is not Status.COMPLETED or job.stored is None:
-        _refuse_unmade(job)
-    if job.removed_at is not None:
-        raise Gone("The content was removed when its time here was over.", code="content_removed")
-    return job.stored
+def _beside(job: Job, variant: str) -> Stored:
+    found = job.variants.get(variant)
+    if found is None:
+        raise VariantMissing(f"This video has no {variant}.", code="variant_not_available", param="variant")
+    return found
 
 
-def _refuse_unmade(job: Job) -> NoReturn:
-    if job.status is Status.CANCELLED:
-        raise Conflict("The video was cancelled: there is no content.", code="video_cancelled")
-    why = job.error.message if job.error is not None else "there is no content"
-    raise Conflict(f"The video failed: {why}", code="video_failed")
-
-
-def _redirect(services: ApiServices, job: Job, stored: Stored) -> Response:
-    link = services.bucket.link(
-        stored.object_key, now=services.wall(), ttl_s=services.url_ttl_s, filename=filename(job)
-    )
+def _redirect(services: ApiServices, stored: Stored, name: str) -> Response:
+    link = services.bucket.link(stored.object_key, now=services.wall(), ttl_s=services.url_ttl_s, filename=name)
     return Response(status=302, headers={"Location": link.url})
 
 
-def _stream(services: ApiServices, job: Job, stored: Stored) -> Response:
+def _stream(services: ApiServices, stored: Stored, name: str) -> Response:
     if not services.streams.acquire(blocking=False):
         raise Unavailable("Too many contents are being passed through right now.", code="unavailable")
     with ExitStack() as stack:
@@ -72,22 +61,22 @@ def _stream(services: ApiServices, job: Job, stored: Stored) -> Response:
             raise RequestedRangeNotSatisfiable(stored.size)
         given = {name.lower(): value for name, value in download.headers.items()}
         passed = {name: given[name.lower()] for name in _PASSED_ON if name.lower() in given}
-        answer = _bytes(job, download.blocks, download.status, passed)
+        answer = _bytes(name, download.blocks, download.status, passed)
         # From here on the server's closing of the answer gives the slot and the connection back.
         answer.call_on_close(stack.pop_all().close)
         return answer
     raise AssertionError  # an ExitStack whose callbacks return nothing swallows no exception
 
 
-def _head(job: Job, stored: Stored) -> Response:
-    return _bytes(job, (), 200, {"Content-Type": stored.content_type, "Content-Length": str(stored.size)})
+def _head(stored: Stored, name: str) -> Response:
+    return _bytes(name, (), 200, {"Content-Type": stored.content_type, "Content-Length": str(stored.size)})
 
 
-def _bytes(job: Job, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
+def _bytes(name: str, blocks: Iterable[bytes], status: int, headers: dict[str, str]) -> Response:
     # Not as `direct_passthrough`, which would leave out the call on close that gives the place back.
     answer = Response(blocks, status=status, headers=headers)
     answer.headers["Accept-Ranges"] = "bytes"
-    answer.headers["Content-Disposition"] = f'inline; filename="{filename(job)}"'
+    answer.headers["Content-Disposition"] = f'inline; filename="{name}"'
     return answer
 
 
@@ -103,8 +92,9 @@ OPERATIONS = (
         summary="Download a video",
         description=(
             "Redirects to a link that was signed for this answer. With `GATEWAY_CONTENT=stream` the bytes themselves, "
-            "ranges too; 503 where too many are being passed through. A page in a browser may be kept from "
-            "following to the bucket: open the video's `url` there."
+            "ranges too; 503 where too many are being passed through. `variant=thumbnail` and `spritesheet` are what "
+            "the upstream made beside the video, where it made any; else 404 `variant_not_available`. A page in a "
+            "browser may be kept from following to the bucket: open the video's `url` there."
         ),
         parameters=[
             VIDEO_ID,
@@ -115,8 +105,10 @@ OPERATIONS = (
             Parameter(name="Range", place="header", description="A range, where the bytes are passed through."),
         ],
         successes=[
-            Success(status=200, description="The bytes.", content_type="video/mp4"),
-            Success(status=206, description="A range of the bytes.", content_type="video/mp4"),
+            Success(status=200, description="The bytes.", content_type="video/mp4", other_types=_OTHER_TYPES),
+            Success(
+                status=206, description="A range of the bytes.", content_type="video/mp4", other_types=_OTHER_TYPES
+            ),
             Success(status=302, description="The link.", headers={"Location": "A presigned link."}),
         ],
         errors={

@@ -191,7 +191,8 @@ def _success(operation: Operation, success: Success) -> dict[str, Any]:
         answer["content"] = {success.content_type: _content(success.schema, operation.name, str(success.status))}
     elif success.status < 300:
         read_as = "object" if success.content_type.endswith("yaml") else "string"
-        answer["content"] = {success.content_type: {"schema": {"type": read_as}}}
+        kinds = (success.content_type, *success.other_types)
+        answer["content"] = {kind: {"schema": {"type": read_as}} for kind in kinds}
     return answer
 
 

@@ -21,6 +21,8 @@ class Success:
     description: str
     schema: type[Schema] | None = None
     content_type: str = "application/json"
+    other_types: Sequence[str] = ()
+    """Where there is no schema: as what it may come, too."""
     headers: Mapping[str, str] = field(default_factory=dict)
     """Header name to description."""
 

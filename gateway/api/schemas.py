@@ -156,33 +156,14 @@ class Posted:
     data_url: str | None
 
 
-class NewVideoSchema(StrictSchema):
-    """The fields of `POST /v1/videos`. A picture that is a file part is not among them."""
+class TextSchema(StrictSchema):
+    """What every new video takes, a remix too."""
 
     prompt = fields.String(
         required=True,
         validate=[validate.Length(1, PROMPT_MAX, error=f"expected 1 to {PROMPT_MAX:,} characters."), _check_prompt],
         error_messages=errors(f"text of 1 to {PROMPT_MAX:,} characters"),
         metadata=doc("What the video shows.", examples=["A paper boat sails across a puddle in the rain"]),
-    )
-    model = text(
-        200, "the name of a model, see GET /v1/models", allow_none=True,
-        metadata=doc("Left out: the first configured model.", examples=["sora-2"]),
-    )  # fmt: skip
-    size = fields.String(
-        allow_none=True,
-        validate=_check_size,
-        error_messages=errors(_SIZE),
-        metadata=doc("Width x height. Left out: the model's first size.", examples=["1280x720"], pattern=_SIZE_PATTERN),
-    )
-    seconds = Seconds(
-        allow_none=True, metadata=doc("Length of the video. Left out: the model's least length.", examples=["4"])
-    )
-    input_reference = ImageUrl(
-        allow_none=True,
-        metadata=doc(
-            "The picture the video starts from: PNG, JPEG or WebP, at most 10 MB. In a multipart form, a file part."
-        ),
     )
     callback_url = fields.String(
         allow_none=True,
@@ -204,6 +185,40 @@ class NewVideoSchema(StrictSchema):
         metadata=doc(f"Which events are called back. Left out: {', '.join(DEFAULT_TYPES)}."),
     )
     metadata = _metadata("Up to 16 text pairs of yours, echoed everywhere.", allow_none=True)
+
+
+class RemixSchema(TextSchema):
+    """The fields of `POST /v1/videos/{id}/remix`."""
+
+    @post_load
+    def _make(self, given: dict[str, Any], **options: object) -> NewVideo:
+        del options
+        return NewVideo(**_told(given))
+
+
+class NewVideoSchema(TextSchema):
+    """The fields of `POST /v1/videos`. A picture that is a file part is not among them."""
+
+    model = text(
+        200, "the name of a model, see GET /v1/models", allow_none=True,
+        metadata=doc("Left out: the first configured model.", examples=["sora-2"]),
+    )  # fmt: skip
+    size = fields.String(
+        allow_none=True,
+        validate=_check_size,
+        error_messages=errors(_SIZE),
+        metadata=doc("Width x height. Left out: the model's first size.", examples=["1280x720"], pattern=_SIZE_PATTERN),
+    )
+    seconds = Seconds(
+        allow_none=True, metadata=doc("Length of the video. Left out: the model's least length.", examples=["4"])
+    )
+    input_reference = ImageUrl(
+        allow_none=True,
+        metadata=doc(
+            "The picture the video starts from: PNG, JPEG or WebP, at most 10 MB. In a multipart form, a file part. It "
+            "goes upstream upright, as its EXIF says, and without metadata."
+        ),
+    )
     extra = fields.Dict(
         keys=text(64, "names of up to 64 characters"),
         allow_none=True,
@@ -218,15 +233,21 @@ class NewVideoSchema(StrictSchema):
     @post_load
     def _make(self, given: dict[str, Any], **options: object) -> Posted:
         del options
-        told = {name: value for name, value in given.items() if value is not None}
+        told = _told(given)
         url = told.pop("input_reference", None)
         inline = url is not None and url[:5].lower() == "data:"
-        if told.get("callback_url") is None and "callback_events" in told:
-            raise ValidationError("expected a callback_url beside it.", "callback_events")
-        if "callback_url" in told:
-            told["callback_events"] = tuple(told.get("callback_events", DEFAULT_TYPES))
         request = NewVideo(**told, reference_url=None if inline else url)
         return Posted(request=request, data_url=url if inline else None)
+
+
+def _told(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what was really said; raises ValidationError for events without anywhere to tell them."""
+    told = {name: value for name, value in given.items() if value is not None}
+    if told.get("callback_url") is None and "callback_events" in told:
+        raise ValidationError("expected a callback_url beside it.", "callback_events")
+    if "callback_url" in told:
+        told["callback_events"] = tuple(told.get("callback_events", DEFAULT_TYPES))
+    return told
 
 
 class VideoListQuery(StrictSchema):

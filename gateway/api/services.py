@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from threading import BoundedSemaphore
 from typing import Literal
 
-from gateway.api.images import ImageReader
 from gateway.api.waiting import Waiting
 from gateway.bucket.port import Bucket
 from gateway.clock import Clock, monotonic, wall
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.intake import Intake
 from gateway.jobs.ports import Clients, Endpoints, Outbox, Queries, RateLimits, Recorder
+from gateway.pictures.reader import ImageReader
 
 
 def unobserved(method: str, route: str, status: int, seconds: float) -> None:

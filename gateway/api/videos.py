@@ -6,17 +6,18 @@ from flask import Response, jsonify, request
 
 from gateway.api import answers, bodies
 from gateway.api.auth import caller
+from gateway.api.data_urls import from_data_url
 from gateway.api.idempotency import LONGEST_KEY, idempotency_key, sdk_retry
-from gateway.api.images import from_data_url
 from gateway.api.loading import load
 from gateway.api.operation import Operation, Parameter, Success
 from gateway.api.paging import listed, query
 from gateway.api.presented import POLL_AFTER_HEADER, as_accepted, poll_after_ms, presented, watched
-from gateway.api.schemas import NewVideoSchema, Posted, VideoListQuery
+from gateway.api.schemas import NewVideoSchema, Posted, RemixSchema, VideoListQuery
 from gateway.api.services import ApiServices
 from gateway.api.waiting import wished
-from gateway.jobs.intake import ReferenceImage
-from gateway.jobs.ports import VideoFilter
+from gateway.jobs.errors import InvalidField
+from gateway.jobs.intake import NewVideo, ReferenceImage
+from gateway.jobs.ports import Acceptance, VideoFilter
 from gateway.jobs.view import urls
 
 VIDEO_ID = Parameter(name="video_id", place="path", description="The id of the video.")
@@ -35,7 +36,31 @@ def create(services: ApiServices) -> Response:
         sdk_retry=retry,
         now=services.queries.now(),
     )
-    answer = jsonify(as_accepted(services, accepted.job, prompt=posted.request.prompt))
+    return _accepted(services, accepted, posted.request.prompt)
+
+
+def remix(services: ApiServices, video_id: str) -> Response:
+    """Accept a remix of a finished video."""
+    body = bodies.read()
+    key, retry = idempotency_key(), sdk_retry()
+    request: NewVideo = load(RemixSchema(), body.fields)
+    if body.picture is not None:
+        raise InvalidField("input_reference", "A remix takes no picture.", code="unknown_parameter")
+    client = caller().client
+    accepted = services.intake.remix(
+        caller(),
+        request,
+        video_id,
+        lambda: services.queries.job(video_id, client=client),
+        idempotency_key=key,
+        sdk_retry=retry,
+        now=services.queries.now(),
+    )
+    return _accepted(services, accepted, request.prompt)
+
+
+def _accepted(services: ApiServices, accepted: Acceptance, prompt: str) -> Response:
+    answer = jsonify(as_accepted(services, accepted.job, prompt=prompt))
     answer.status_code = 202
     answer.headers["Location"] = urls(services.public_url, accepted.job.id)["get"]
     answer.headers[POLL_AFTER_HEADER] = str(poll_after_ms(services))
@@ -85,6 +110,30 @@ def delete(services: ApiServices, video_id: str) -> Response:
 
 
 _POLL_AFTER = {POLL_AFTER_HEADER: "After how many milliseconds to ask again."}
+_REPEATABLE = (
+    Parameter(
+        name="Idempotency-Key",
+        place="header",
+        description="Makes the POST safe to repeat for 24 hours. Printable ASCII.",
+        schema={"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
+    ),
+    Parameter(
+        name="x-stainless-retry-count",
+        place="header",
+        description="Sent by the official SDKs: above 0, an equal video of the last 10 minutes is the answer.",
+        schema={"type": "integer", "minimum": 0},
+    ),
+)
+_ACCEPTED = Success(
+    status=202,
+    description="Accepted.",
+    schema=answers.VideoSchema,
+    headers={
+        "Location": "Where the video is.",
+        "Idempotent-Replayed": "`true` where an earlier equal request is answered again.",
+        **_POLL_AFTER,
+    },
+)
 
 OPERATIONS = (
     Operation(
@@ -97,28 +146,9 @@ OPERATIONS = (
             "`callback_events[]`, or as JSON text in one field. The same `Idempotency-Key` and body give the first "
             "answer again for 24 hours."
         ),
-        parameters=[
-            Parameter(
-                name="Idempotency-Key", place="header",
-                description="Makes the POST safe to repeat for 24 hours. Printable ASCII.",
-                schema={"type": "string", "minLength": 1, "maxLength": LONGEST_KEY},
-            ),
-            Parameter(
-                name="x-stainless-retry-count", place="header",
-                description="Sent by the official SDKs: above 0, an equal video of the last 10 minutes is the answer.",
-                schema={"type": "integer", "minimum": 0},
-            ),
-        ],
+        parameters=_REPEATABLE,
         body=NewVideoSchema, file_parts=["input_reference"],
-        successes=[
-            Success(
-                status=202, description="Accepted.", schema=answers.VideoSchema,
-                headers={
-                    "Location": "Where the video is.",
-                    "Idempotent-Replayed": "`true` where an earlier equal request is answered again.", **_POLL_AFTER,
-                },
-            )
-        ],
+        successes=[_ACCEPTED],
         errors={
             400: "invalid_value", 413: "body_too_large", 415: "unsupported_content_type", 422: "idempotency_key_reused",
         },
@@ -156,6 +186,21 @@ OPERATIONS = (
         parameters=[VIDEO_ID],
         successes=[Success(status=200, description="Deleted.", schema=answers.DeletedSchema)],
         errors={404: "not_found"},
+    ),
+    Operation(
+        method="POST", path="/v1/videos/{video_id}/remix", name="remix_video", view=remix, tag="Videos",
+        summary="Remix a video",
+        description=(
+            "Accepts a new video that is made from a finished one and a new prompt, by the upstream that made it and "
+            "with the same key; model, size and length stay. 400 `remix_not_available` where that upstream can't."
+        ),
+        parameters=[VIDEO_ID, *_REPEATABLE],
+        body=RemixSchema,
+        successes=[_ACCEPTED],
+        errors={
+            400: "remix_not_available", 404: "not_found", 409: "not_ready", 410: "content_removed",
+            413: "body_too_large", 415: "unsupported_content_type", 422: "idempotency_key_reused",
+        },
     ),
     Operation(
         method="POST", path="/v1/videos/{video_id}/cancel", name="cancel_video", view=cancel, tag="Videos",

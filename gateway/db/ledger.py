@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from gateway.db.engine import Database, insert
 from gateway.db.record import discard
+from gateway.db.rows import job_of
 from gateway.db.tables import jobs, objects
 from gateway.jobs.ports import Leftover
 
@@ -91,18 +92,15 @@ class SqlLedger:
                 return 0
         with self._database.write() as connection:
             rows = connection.execute(
-                sa.select(jobs.c.id, jobs.c.object_key)
-                .where(*old)
-                .order_by(jobs.c.finished_at)
-                .limit(limit)
-                .with_for_update(skip_locked=True)
-            ).all()
-            for row in rows:
+                sa.select(jobs).where(*old).order_by(jobs.c.finished_at).limit(limit).with_for_update(skip_locked=True)
+            ).mappings()
+            retired = [job_of(row) for row in rows]
+            for job in retired:
                 connection.execute(
                     sa.update(jobs)
-                    .where(jobs.c.id == row.id)
+                    .where(jobs.c.id == job.id)
                     .values(removed_at=now, prompt=None, reference=None, version=jobs.c.version + 1)
                 )
-                if row.object_key is not None:
-                    discard(connection, row.object_key, now)
-            return len(rows)
+                for key in job.objects:
+                    discard(connection, key, now)
+            return len(retired)

@@ -75,18 +75,18 @@ def _settle_submission(connection: Connection, transition: Transition) -> None:
 
 
 def _settle_objects(connection: Connection, transition: Transition) -> None:
-    """Keep the video's object, and hand the reference to the sweep: a final job has no more use for it."""
+    """Keep the video's objects, and hand the reference to the sweep: a final job has no more use for it."""
     job = transition.after
     if not job.final:
         return
-    if job.stored:
+    if job.objects:
         kept = connection.execute(
             sa.update(objects)
-            .where(objects.c.key == job.stored.object_key, objects.c.state == "writing")
+            .where(objects.c.key.in_(job.objects), objects.c.state == "writing")
             .values(state="kept", due_at=None)
         )
-        # The lease ran out and the sweep has taken the object: this try is lost, whatever was uploaded.
-        if kept.rowcount != 1:
+        # The lease ran out and the sweep has taken one of them: this try is lost, whatever was uploaded.
+        if kept.rowcount != len(job.objects):
             raise StaleJob(job.id)
     # As it was before: a job that ends forgets a reference that a client may have signed, and its object with it.
     reference = transition.before.reference
@@ -156,8 +156,8 @@ def _erase(connection: Connection, job: Job, now: float) -> None:
         .where(deliveries.c.job_id == job.id, is_pending())
         .values(status="disabled", due_at=None, claimed_by=None)
     )
-    if job.stored:
-        discard(connection, job.stored.object_key, now)
+    for key in job.objects:
+        discard(connection, key, now)
     connection.execute(
         sa.insert(history).values(
             job_id=job.id, at=now, event="deleted", status_before=job.status.value, status=job.status.value, detail={}

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.engine import RowMapping
 
-from gateway.jobs.job import Failure, Job, Reference, Status, Stored
+from gateway.jobs.job import Failure, Job, Reference, Source, Status, Stored
 
 _PLAIN = (
     "id", "client", "version", "model", "size", "seconds", "prompt", "callback_url", "remixed_from",
@@ -29,7 +29,9 @@ def job_of(row: RowMapping) -> Job:
         callback_events=tuple(row["callback_events"]),
         routes=routes_of(row["routes"]),
         reference=Reference(**row["reference"]) if row["reference"] else None,
+        source=_source(row),
         stored=_stored(row),
+        variants={name: Stored(**told) for name, told in (row["variants"] or {}).items()},
         error=Failure(code=row["error_code"], message=row["error_message"]) if row["error_code"] else None,
     )
 
@@ -42,6 +44,12 @@ def routes_text(routes: Sequence[str]) -> str:
 def routes_of(text: str) -> tuple[str, ...]:
     """Return the names of upstreams that a column holds."""
     return tuple(text.split(",")) if text else ()
+
+
+def _source(row: RowMapping) -> Source | None:
+    if row["source_job_id"] is None:
+        return None
+    return Source(upstream_job_id=row["source_job_id"], key_fingerprint=row["source_key"])
 
 
 def _stored(row: RowMapping) -> Stored | None:
@@ -65,6 +73,9 @@ def values_of(job: Job) -> dict[str, Any]:
         "callback_events": list(job.callback_events),
         "routes": routes_text(job.routes),
         "reference": asdict(job.reference) if job.reference else None,
+        "source_job_id": job.source.upstream_job_id if job.source else None,
+        "source_key": job.source.key_fingerprint if job.source else None,
+        "variants": {name: asdict(stored) for name, stored in job.variants.items()} or None,
         "object_key": job.stored.object_key if job.stored else None,
         "object_size": job.stored.size if job.stored else None,
         "object_sha256": job.stored.sha256 if job.stored else None,

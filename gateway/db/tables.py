@@ -106,6 +106,10 @@ jobs = sa.Table(
     sa.Column("finished_at", Instant),
     sa.Column("removed_at", Instant),
     sa.Column("deleted_at", Instant),
+    sa.Column("source_job_id", sa.Text),
+    sa.Column("source_key", sa.Text),
+    # By name: what lies beside the video, as the object_ columns tell of the video itself.
+    sa.Column("variants", Json),
     _one_of("status", tuple(Status)),
     sa.CheckConstraint(
         "(finished_at IS NOT NULL) = (status IN ('completed', 'failed', 'cancelled'))", name="finished_when_final"

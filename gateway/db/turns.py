@@ -16,7 +16,10 @@ from gateway.jobs.ports import Lane
 
 def waiting(lane: Lane, now: float) -> tuple[sa.ColumnElement[bool], ...]:
     """The conditions of a job that a lane may take."""
-    return (is_due(Status.QUEUED, now), jobs.c.routes.in_([routes_text(routes) for routes in lane.routes]))
+    due = is_due(Status.QUEUED, now), jobs.c.routes.in_([routes_text(routes) for routes in lane.routes])
+    if not lane.others:
+        return due
+    return (*due, sa.or_(jobs.c.source_key.is_(None), jobs.c.source_key.not_in(sorted(lane.others))))
 
 
 def take_fairly(

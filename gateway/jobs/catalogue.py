@@ -21,6 +21,7 @@ class Offer:
     prompt_max: int
     extra: Sequence[str] = ()
     image_must_match_size: bool = False
+    can_remix: bool = False
     strict: bool = True
     """False passes on sizes and seconds that are not listed."""
     available_until: float | None = None
@@ -41,6 +42,10 @@ class Offer:
         return not self.strict or (
             (not self.sizes or size in self.sizes) and (not self.seconds or seconds in self.seconds)
         )
+
+    def takes_picture(self, dimensions: str, size: str) -> bool:
+        """Whether it makes a video of this size from a picture of these dimensions; empty: they are not known."""
+        return not self.image_must_match_size or dimensions in {"", size}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,9 +100,19 @@ class Catalogue:
         offers = self.models.get(model, ())
         return [offer for offer in offers if offer.available_until is None or now < offer.available_until]
 
-    def routes(self, *, model: str, size: str, seconds: int, prompt: str, extra: Collection[str]) -> tuple[str, ...]:
-        """Return the upstreams that can make a video, in order, also those that take no new ones."""
+    def offer(self, *, model: str, upstream: str | None) -> Offer | None:
+        """Return what an upstream offers of a model."""
+        return next((offer for offer in self.models.get(model, ()) if offer.upstream == upstream), None)
+
+    def routes(
+        self, *, model: str, size: str, seconds: int, prompt: str, extra: Collection[str], picture: str = ""
+    ) -> tuple[str, ...]:
+        """Return the upstreams that can make a video, in order, also those that take no new ones.
+
+        `picture`: the dimensions of the one it starts from, where there is one and they are known.
+        """
         offers = [offer for offer in self.models.get(model, ()) if offer.takes(size, seconds)]
+        offers = [offer for offer in offers if offer.takes_picture(picture, size)]
         fitting = [offer for offer in offers if len(prompt) <= offer.prompt_max and set(extra) <= set(offer.extra)]
         return tuple(dict.fromkeys(offer.upstream for offer in fitting))
 

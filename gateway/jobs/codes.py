@@ -48,7 +48,9 @@ CODES: Mapping[FailureCode, str] = {
         "may pay twice."
     ),
     "upstream_timeout": "The upstream did not finish within GATEWAY_MAX_WAIT_S. Post again.",
-    "upstream_job_lost": "The upstream no longer knows the video it accepted. Post again.",
+    "upstream_job_lost": (
+        "The upstream no longer knows the video it accepted, or the one that was to be remixed. Post again."
+    ),
     "upstream_cancelled": "The upstream cancelled the video. Post again.",
     "upstream_expired": "The upstream let the video expire before it was finished. Post again.",
     "upstream_error": "The upstream failed to make the video; `message` has its words. Post again.",

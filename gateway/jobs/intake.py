@@ -8,17 +8,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.jobs.catalogue import Catalogue, Choice, Offer
 from gateway.jobs.errors import InvalidField, KeyReused, QueueFull
-from gateway.jobs.job import Job, Reference, Status, new_id
+from gateway.jobs.finished import stored_of
+from gateway.jobs.job import SUFFIXES, Job, Reference, Status, new_id
 from gateway.jobs.ports import Acceptance, Caller, Inbox, Ledger
+from gateway.jobs.remixing import as_remix, remix_choice
 
 REFERENCE_GRACE_S = 3600.0
 """For how long a picture may lie in the bucket without a job that names it."""
-
-_SUFFIX: Mapping[str, str] = {"image/png": "png", "image/jpeg": "jpg", "image/webp": "webp"}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,18 +39,25 @@ class NewVideo:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ReferenceImage:
-    """A picture that came with the request and was really decoded."""
+    """A picture that was really decoded, upright and without metadata, as it goes upstream."""
 
     data: bytes = field(repr=False)
     content_type: str
     """`image/png`, `image/jpeg` or `image/webp`."""
     width: int
     height: int
+    sent_sha256: str
+    """The hash in hex of the file that the client sent, which tells whether two requests are equal."""
 
     @property
     def sha256(self) -> str:
         """The picture's hash in hex."""
         return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def dimensions(self) -> str:
+        """Its width and height, spelt as a video's size."""
+        return f"{self.width}x{self.height}"
 
 
 class PictureStore(Protocol):
@@ -69,11 +76,20 @@ def object_folder(client: str, job_id: str, created_at: float) -> str:
     return f"{safe}/{datetime.fromtimestamp(created_at, UTC):%Y/%m/%d}/{job_id}"
 
 
-def request_hash(request: NewVideo, image: ReferenceImage | None) -> str:
+def request_hash(request: NewVideo, image: ReferenceImage | None, *, remix_of: str | None = None) -> str:
     """Return the hash of what was asked for: equal for JSON and form, whatever the order of the fields."""
     fields = {name: getattr(request, name) for name in NewVideo.__slots__}
-    canonical = json.dumps([fields, image.sha256 if image else None], sort_keys=True, separators=(",", ":"))
+    asked = [fields, image.sent_sha256 if image else None, *([] if remix_of is None else [remix_of])]
+    canonical = json.dumps(asked, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class Repeat(NamedTuple):
+    """By what a repeated request is known."""
+
+    request_hash: str
+    key: str | None
+    sdk_retry: int
 
 
 class Intake:
@@ -112,22 +128,58 @@ class Intake:
 
         Raises InvalidField, KeyReused, QueueFull, Unavailable, and what the bucket raises; then nothing is kept.
         """
-        hashed = request_hash(request, image)
-        if idempotency_key is not None:
-            # Before every check: a repeat is answered even if the callback's host or the model is gone by now.
-            earlier = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=idempotency_key, now=now)
-            if earlier is not None:
-                return Acceptance(job=earlier, replayed=True)
+        repeat = Repeat(request_hash(request, image), idempotency_key, sdk_retry)
+        earlier = self._earlier(caller, repeat, now)
+        if earlier is not None:
+            return earlier
         choice = self._checked(caller, request, image, now)
         job = _job(caller, request, choice, now)
         if image is not None:
             job = replace(job, reference=self._kept(job, image, now))
+        return self._put_down(job, repeat, now)
+
+    def remix(
+        self,
+        caller: Caller,
+        request: NewVideo,
+        source_id: str,
+        find: Callable[[], Job],
+        *,
+        idempotency_key: str | None,
+        sdk_retry: int,
+        now: float,
+    ) -> Acceptance:
+        """Put down a remix of the client's finished video that `find` returns, as `accept` does for a new one.
+
+        Raises what `find` raises, Conflict or Gone where it has no content, and what `accept` raises.
+        """
+        repeat = Repeat(request_hash(request, None, remix_of=source_id), idempotency_key, sdk_retry)
+        earlier = self._earlier(caller, repeat, now)
+        if earlier is not None:
+            return earlier
+        source = find()
+        stored_of(source)
+        choice = remix_choice(self._catalogue, source, now=now)
+        _taking_prompt(choice.offers, request.prompt)
+        if request.callback_url is not None:
+            self._check_callback(caller.client, request.callback_url)
+        return self._put_down(as_remix(_job(caller, request, choice, now), source), repeat, now)
+
+    def _earlier(self, caller: Caller, repeat: Repeat, now: float) -> Acceptance | None:
+        if repeat.key is None:
+            return None
+        # Before every check: a repeat is answered even if the callback's host or the model is gone by now.
+        hashed = repeat.request_hash
+        job = self._inbox.replay(caller.client, request_hash=hashed, idempotency_key=repeat.key, now=now)
+        return Acceptance(job=job, replayed=True) if job is not None else None
+
+    def _put_down(self, job: Job, repeat: Repeat, now: float) -> Acceptance:
         try:
             accepted = self._inbox.accept(
                 job,
-                request_hash=hashed,
-                idempotency_key=idempotency_key,
-                sdk_retry=sdk_retry if idempotency_key is None else 0,
+                request_hash=repeat.request_hash,
+                idempotency_key=repeat.key,
+                sdk_retry=repeat.sdk_retry if repeat.key is None else 0,
                 max_unfinished=self._max_unfinished,
                 now=now,
             )
@@ -165,14 +217,20 @@ class Intake:
             raise InvalidField("callback_url", f"The callback URL is refused: {refusal}")
 
     def _kept(self, job: Job, image: ReferenceImage, now: float) -> Reference:
-        key = f"{object_folder(job.client, job.id, job.created_at)}/reference.{_SUFFIX[image.content_type]}"
+        key = f"{object_folder(job.client, job.id, job.created_at)}/reference.{SUFFIXES[image.content_type]}"
         self._ledger.begin(key, until=now + REFERENCE_GRACE_S, now=now)
         try:
             self._pictures.put(key, image.data, content_type=image.content_type)
         except Exception:
             self._ledger.discard(key, now=now)
             raise
-        return Reference(content_type=image.content_type, sha256=image.sha256, size=len(image.data), object_key=key)
+        return Reference(
+            content_type=image.content_type,
+            sha256=image.sha256,
+            size=len(image.data),
+            object_key=key,
+            dimensions=image.dimensions,
+        )
 
 
 def _taking(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> Sequence[Offer]:
@@ -183,10 +241,9 @@ def _taking(choice: Choice, request: NewVideo, image: ReferenceImage | None) -> 
 
 
 def _taking_image(offers: Sequence[Offer], image: ReferenceImage, size: str) -> Sequence[Offer]:
-    given = f"{image.width}x{image.height}"
-    taking = [offer for offer in offers if given == size or not offer.image_must_match_size]
+    taking = [offer for offer in offers if offer.takes_picture(image.dimensions, size)]
     if not taking:
-        message = f"The picture is {given}, and must be exactly as large as the video: {size}."
+        message = f"The picture is {image.dimensions}, and must be exactly as large as the video: {size}."
         raise InvalidField("input_reference", message, code="invalid_image_size")
     return taking
 

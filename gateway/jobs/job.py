@@ -46,6 +46,16 @@ class Reference:
     size: int = 0
     object_key: str = ""
     url: str = ""
+    dimensions: str = ""
+    """Width and height, spelt as a video's size; empty where they are not known yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Source:
+    """The finished video that a remix starts from, which only the upstream and the key that made it know."""
+
+    upstream_job_id: str
+    key_fingerprint: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +66,16 @@ class Stored:
     size: int
     sha256: str
     content_type: str
+
+
+SUFFIXES: Mapping[str, str] = {
+    "video/mp4": "mp4",
+    "video/webm": "webm",
+    "image/png": "png",
+    "image/jpeg": "jpg",
+    "image/webp": "webp",
+}
+"""How the names of objects and of saved files end, by what they are."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,6 +109,9 @@ class Job:
     callback_url: str | None = None
     callback_events: Sequence[str] = ()
     remixed_from: str | None = None
+    """The client's own video that it is a remix of."""
+    source: Source | None = None
+    """The same video as its upstream knows it."""
     claim_token: int = 0
     claimed_by: str | None = None
     claimed_at: float | None = None
@@ -116,11 +139,18 @@ class Job:
     content_expires_at: float | None = None
     """Until when the upstream keeps the finished content, where it says so."""
     stored: Stored | None = None
+    variants: Mapping[str, Stored] = field(default_factory=dict)
+    """What lies beside the video, by name: `thumbnail`, `spritesheet`."""
     error: Failure | None = None
     finished_at: float | None = None
     removed_at: float | None = None
     """When retention removed the objects and the prompt."""
     deleted_at: float | None = None
+
+    @property
+    def objects(self) -> Sequence[str]:
+        """The keys of all that was stored of it."""
+        return [one.object_key for one in (self.stored, *self.variants.values()) if one is not None]
 
     @property
     def final(self) -> bool:

@@ -122,6 +122,11 @@ def requeue(
     )  # fmt: skip
 
 
+def reroute(job: Job, *, event: str, routes: Sequence[str], at: float, detail: Mapping[str, object]) -> Transition:
+    """Found out before anything was sent: only these upstreams can make it."""
+    return _note(job, event, at, detail, due_at=at, routes=tuple(routes))
+
+
 def begin_transfer(job: Job, *, expires_at: float | None, at: float, detail: Mapping[str, object]) -> Transition:
     """The upstream finished: fetch the content at once, since its links die quickly."""
     return _move(
@@ -130,8 +135,15 @@ def begin_transfer(job: Job, *, expires_at: float | None, at: float, detail: Map
     )  # fmt: skip
 
 
-def complete(job: Job, *, stored: Stored, at: float, detail: Mapping[str, object]) -> Transition:
-    """The object lies whole in the bucket."""
+def complete(
+    job: Job,
+    *,
+    stored: Stored,
+    variants: Mapping[str, Stored] | None = None,
+    at: float,
+    detail: Mapping[str, object],
+) -> Transition:
+    """The object lies whole in the bucket, and beside it what there is of `variants`."""
     return _move(
         job,
         Status.COMPLETED,
@@ -140,6 +152,7 @@ def complete(job: Job, *, stored: Stored, at: float, detail: Mapping[str, object
         detail=detail,
         progress=100,
         stored=stored,
+        variants=variants or {},
         finished_at=at,
     )
 

@@ -36,6 +36,7 @@ RefusalCode = Literal[
     "queue_full",
     "rate_limit_exceeded",
     "receiver_silent",
+    "remix_not_available",
     "request_timeout",
     "requested_range_not_satisfiable",
     "string_above_max_length",
@@ -74,6 +75,7 @@ REFUSALS: Mapping[RefusalCode, Advice] = {
     "invalid_image_size": Advice([400], "This model wants a picture exactly as large as the video."),
     "model_not_found": Advice([400, 404], "No such model is served here; `GET /v1/models` lists them."),
     "model_retired": Advice([400], "The model takes no new videos any more. Choose another."),
+    "remix_not_available": Advice([400], "The upstream that made the video makes no remixes. Post a new video."),
     "webhook_secret_missing": Advice(
         [400], "Callbacks could not be signed: the operator must set a secret, or make the key with `gateway keys`."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.jobs.job import SHOWN_AS, Job
+from gateway.jobs.job import SHOWN_AS, SUFFIXES, Job
 
 
 def video(job: Job) -> dict[str, object]:
@@ -44,7 +44,8 @@ def urls(public_url: str, video_id: str) -> dict[str, str]:
     }
 
 
-def filename(job: Job) -> str:
-    """Return the name under which the video is saved."""
-    webm = job.stored is not None and job.stored.content_type == "video/webm"
-    return f"{job.id}.{'webm' if webm else 'mp4'}"
+def filename(job: Job, variant: str | None = None) -> str:
+    """Return the name under which the video is saved, or what lies beside it."""
+    stored = job.variants.get(variant) if variant is not None else job.stored
+    name = job.id if variant is None else f"{job.id}-{variant}"
+    return f"{name}.{SUFFIXES[stored.content_type] if stored is not None else 'mp4'}"

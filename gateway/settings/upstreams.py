@@ -46,6 +46,9 @@ class UpstreamSettings:
     """Empty for all that the dialect knows."""
     auth: str | None = None
     body: str | None = None
+    image_must_match_size: bool | None = None
+    variants: bool = True
+    """Whether what the dialect has beside a video is fetched."""
     available_until: dt.date | None = None
 
 
@@ -94,6 +97,8 @@ class _UpstreamTable(Schema):
     max_concurrent = fields.Integer(strict=True, validate=validate.Range(1, 100_000))
     requests_per_minute = fields.Integer(strict=True, validate=validate.Range(0, 10_000_000))
     strict = fields.Boolean(truthy={True}, falsy={False})
+    image_must_match_size = fields.Boolean(truthy={True}, falsy={False})
+    variants = fields.Boolean(truthy={True}, falsy={False})
     available_until = fields.Raw()
     models = fields.Dict(keys=fields.String(validate=validate.Length(1, 200)), values=fields.Nested(_ModelTable))
 
@@ -143,6 +148,8 @@ def _upstream(
         models=models,
         auth=loaded.get("auth"),
         body=loaded.get("body"),
+        image_must_match_size=loaded.get("image_must_match_size"),
+        variants=loaded.get("variants", True),
         available_until=until,
     )
 

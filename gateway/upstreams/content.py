@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urljoin
 
 from gateway.clock import Clock
@@ -56,6 +57,7 @@ class Download:
     limits: Limits
     clock: Clock
     """Monotonic."""
+    wanted: Literal["video", "picture"] = "video"
 
     @contextmanager
     def opened(self, candidates: Sequence[str]) -> Iterator[ContentOutcome]:
@@ -112,12 +114,12 @@ class Download:
     def _video(self, stream: Stream, started: float) -> ContentOutcome:
         head = bytearray()
         self._fill(head, stream, _HEAD)
-        kind = container(head)
+        kind = _KINDS[self.wanted](head)
         if kind is None:
             with contextlib.suppress(AnswerLost):
                 self._fill(head, stream, _ERROR_MAX)
             answer = answer_of(self._reply(stream, bytes(head), started), self.clean)
-            return ContentNotReady(reason="not a video", answer=answer, invalid=True)
+            return ContentNotReady(reason=f"not a {self.wanted}", answer=answer, invalid=True)
         length = _length(stream)
         body = _Body(head=bytes(head), stream=stream, length=length, limit=self.limits.size)
         answer = Answer(status=200, body=f"[{kind}]", elapsed_s=self.clock() - started)
@@ -153,6 +155,18 @@ def container(head: bytes | bytearray) -> str | None:
     return "video/webm" if head[:4] == b"\x1aE\xdf\xa3" else None
 
 
+def picture(head: bytes | bytearray) -> str | None:
+    """Return the type of picture that starts so."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    if head[:3] == b"\xff\xd8\xff":
+        return "image/jpeg"
+    return "image/png" if head[:8] == b"\x89PNG\r\n\x1a\n" else None
+
+
+_KINDS = {"video": container, "picture": picture}
+
+
 class _Body:
     """The first bytes again, then the rest, counted."""
 
@@ -170,7 +184,7 @@ class _Body:
         count = self._from_head(buffer) or self._from_stream(buffer)
         self._count += count
         if self._count > self._limit:
-            raise ContentBroken(f"the video is larger than {self._limit} bytes")
+            raise ContentBroken(f"the content is larger than {self._limit} bytes")
         if not count and self._length is not None and self._count != self._length:
             raise ContentBroken(f"the download ended after {self._count} of {self._length} bytes")
         return count

@@ -58,11 +58,12 @@ PAGE = 100
 """Entries asked for in one page of the list: the most that OpenAI's allows."""
 
 
-def submit(reply: Reply, *, clean: Cleaner, repeats_blank: bool = False) -> SubmitOutcome:
+def submit(reply: Reply, *, clean: Cleaner, repeats_blank: bool = False, is_remix: bool = False) -> SubmitOutcome:
     """Return what the answer to a submit means.
 
     An error that names its cause by code is believed whatever its status; else the status decides. `repeats_blank` as
-    in `Dialect`: that a body is missing, of which ours never is, then answers the repeat, and the first was lost.
+    in `Dialect`: that a body is missing, of which ours never is, then answers the repeat, and the first was lost. With
+    `is_remix` a 404 means that the upstream no longer has the video to start from.
     """
     answer = answer_of(reply, clean)
     status = reply.status
@@ -73,6 +74,8 @@ def submit(reply: Reply, *, clean: Cleaner, repeats_blank: bool = False) -> Subm
         return _refused(problem, answer, clean)
     if repeats_blank and status in {400, 415, 422} and problem.is_blank:
         return Unknown(reason="repeated without its body", answer=answer)
+    if is_remix and status in {404, 410} and not problem.is_model and not is_html(reply):
+        return Refused(code="upstream_job_lost", message=message_of(problem, status, clean), answer=answer)
     if status < 500:
         return _submit_refused(reply, problem, answer, clean)
     if status in {503, 529} and (retry_after(reply) is not None or problem.is_overload):
@@ -218,4 +221,5 @@ def _listed(entry: object, reply: Reply, dialect: Dialect, clean: Cleaner) -> Li
         size=facts.size,
         seconds=facts.seconds,
         poll=_outcome_of(facts, answer, clean),
+        remixed_from=facts.remixed_from,
     )

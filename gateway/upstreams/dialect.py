@@ -45,7 +45,7 @@ class Dialect:
     content_first: Literal["path", "urls"] = "path"
     """Where the content is looked for first: at `content_path`, or at the URLs that the job names."""
     content_path: str = "/content"
-    """Appended to the job's own path. Never with `?variant`: SGLang answers 404 to it."""
+    """Appended to the job's own path. Never with `?variant=video`: SGLang answers 404 to it."""
     failed_on_poll_http_body: bool = True
     """Whether a poll answered 4xx or 5xx whose JSON is a failed job tells that the job failed (vLLM-Omni does so)."""
     repeats_blank: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from typing import Literal
 from urllib.parse import quote, urlencode
 
 from gateway.clock import Clock
@@ -12,12 +13,14 @@ from gateway.upstreams import decide, port
 from gateway.upstreams.cleaning import Cleaner
 from gateway.upstreams.content import Download, Limits
 from gateway.upstreams.dialect import Dialect
+from gateway.upstreams.encoding import Body
 from gateway.upstreams.origins import is_local, origin_of
 from gateway.upstreams.replies import is_hiccup, no_answer, refused_key
 
 _ANSWER_MAX = 1 << 20
 _LIST_MAX = 24 << 20
 """A page of 100 videos whose prompts are as long as can be, written as escapes."""
+_VARIANT_MAX = 16 << 20
 _LIMITS = Limits()
 
 
@@ -64,11 +67,13 @@ class HttpUpstream:
     ) -> port.SubmitOutcome:
         """POST the request once."""
         started = self._clock()
-        body = self._dialect.body(request)
+        url, body = self._url(), self._dialect.body(request)
+        if request.remix_of is not None:
+            url, body = self._url(request.remix_of, "/remix"), Body(json={"prompt": request.prompt})
         try:
             reply = self._submits.exchange(
                 "POST",
-                self._url(),
+                url,
                 deadline_s=self._submit_timeout_s,
                 max_body=_ANSWER_MAX,
                 headers=self._headers(key),
@@ -82,7 +87,12 @@ class HttpUpstream:
             return port.NotAccepted(reason=error.reason, answer=self._silence(started))
         except AnswerLost as error:
             return port.Unknown(reason=error.reason, answer=self._silence(started))
-        return decide.submit(reply, clean=self._cleaner(key), repeats_blank=self._dialect.repeats_blank)
+        return decide.submit(
+            reply,
+            clean=self._cleaner(key, *([request.remix_of] if request.remix_of else [])),
+            repeats_blank=self._dialect.repeats_blank,
+            is_remix=request.remix_of is not None,
+        )
 
     def poll(self, upstream_job_id: str, key: port.Key) -> port.PollOutcome:
         """Ask about one job."""
@@ -97,16 +107,29 @@ class HttpUpstream:
         """Open the content."""
         path = [self._url(upstream_job_id, self._dialect.content_path)]
         candidates = [*path, *urls] if self._dialect.content_first == "path" else [*urls, *path]
-        download = Download(
+        return self._download(upstream_job_id, key, self._limits, "video").opened(candidates)
+
+    def variant(
+        self, upstream_job_id: str, key: port.Key, name: str, *, within_s: float
+    ) -> AbstractContextManager[port.ContentOutcome]:
+        """Open a picture beside the video."""
+        limits = Limits(first_byte_s=within_s, stall_s=within_s, deadline_s=within_s, size=_VARIANT_MAX)
+        url = self._url(upstream_job_id, self._dialect.content_path, {"variant": name})
+        return self._download(upstream_job_id, key, limits, "picture").opened([url])
+
+    def _download(
+        self, upstream_job_id: str, key: port.Key, limits: Limits, wanted: Literal["video", "picture"]
+    ) -> Download:
+        return Download(
             own=self._calls,
             foreign=self._foreign,
             origin=self._origin,
             headers=self._headers(key),
             clean=self._cleaner(key, upstream_job_id),
-            limits=self._limits,
+            limits=limits,
             clock=self._clock,
+            wanted=wanted,
         )
-        return download.opened(candidates)
 
     def page(self, key: port.Key, *, after: str | None) -> port.ListOutcome:
         """Return one page of the list."""

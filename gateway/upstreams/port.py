@@ -31,6 +31,8 @@ class Image:
     data: bytes = field(repr=False)
     content_type: str
     """`image/png`, `image/jpeg` or `image/webp`."""
+    dimensions: str = ""
+    """Width and height, spelt as a video's size; empty where they are not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +45,8 @@ class VideoRequest:
     seconds: int
     image: Image | None = None
     extra: Mapping[str, object] = field(default_factory=dict)
+    remix_of: str | None = None
+    """The upstream's id of the finished video that this one is a remix of. Only where `facts.can_remix`."""
 
 
 class Answer:
@@ -199,7 +203,7 @@ class Content:
     length: int | None
     """Content-Length, or None where the upstream does not say."""
     content_type: str
-    """`video/mp4` or `video/webm`, from the container's magic and not from the header."""
+    """`video/mp4` or `video/webm`, from the container's magic and not from the header; of a variant, a picture's."""
     readinto: Callable[[memoryview], int]
     """Fill the buffer as far as one read gives; 0 at the end. Raises ContentBroken."""
     answer: Answer
@@ -230,7 +234,10 @@ ContentOutcome = Content | ContentMissing | ContentNotReady | KeyRefused
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listed:
-    """One video of the upstream's list. Fields it does not show are None; `created_at` is in Unix seconds."""
+    """One video of the upstream's list. Fields it does not show are None; `created_at` is in Unix seconds.
+
+    `remixed_from`: the upstream's id of the video that it is a remix of, or None also where it is none.
+    """
 
     upstream_job_id: str
     created_at: float | None
@@ -239,6 +246,7 @@ class Listed:
     size: str | None
     seconds: int | None
     poll: PollOutcome
+    remixed_from: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -276,6 +284,9 @@ class DialectFacts:
     extra: Sequence[str] = ()
     """Names of the `extra` fields it takes."""
     image_must_match_size: bool = False
+    can_remix: bool = False
+    variants: Sequence[str] = ()
+    """What it makes beside a video: `thumbnail`, `spritesheet`."""
 
 
 class Upstream(Protocol):
@@ -291,6 +302,11 @@ class Upstream(Protocol):
 
     def content(self, upstream_job_id: str, key: Key, *, urls: Sequence[str]) -> AbstractContextManager[ContentOutcome]:
         """Open the content: `/content` or what else the dialect prefers, then `urls`."""
+
+    def variant(
+        self, upstream_job_id: str, key: Key, name: str, *, within_s: float
+    ) -> AbstractContextManager[ContentOutcome]:
+        """Open a picture beside the video, to be read in so many seconds. Only what `facts.variants` names."""
 
     def page(self, key: Key, *, after: str | None) -> ListOutcome:
         """Return one page of what this key accepted. Only where `facts.can_list`."""

@@ -62,6 +62,7 @@ class Snapshot:
     model: str | None = None
     size: str | None = None
     seconds: int | None = None
+    remixed_from: str | None = None
     urls: Sequence[str] = field(default=(), repr=False)
     cost: float | None = None
     """What the upstream says that it took for the job, in its own currency."""
@@ -122,6 +123,7 @@ def read_job(
         model=_shown(job.get("model")),
         size=_shown(job.get("size")),
         seconds=scalars.whole(job.get("seconds", job.get("duration"))),
+        remixed_from=_shown(job.get("remixed_from_video_id")),
         urls=urls,
         cost=scalars.number(_get(job.get("usage"), "cost")),
     )

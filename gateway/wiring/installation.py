@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -94,6 +95,10 @@ class Installation:
     def download_limits(self) -> DownloadLimits:
         """How long a download may take, and how large it may be."""
         return DownloadLimits()
+
+    def pause(self, stopping: threading.Event) -> Callable[[float], object]:
+        """Return what waits for some seconds of this installation's time, or until `stopping` is set."""
+        return stopping.wait
 
     def _connect(self, upstream: UpstreamSettings, dialect: Dialect) -> HttpUpstream:
         return HttpUpstream(

@@ -92,7 +92,7 @@ def _keys(settings: UpstreamSettings) -> Sequence[Key]:
 
 def _offer(upstream: UpstreamSettings, model: ModelSettings) -> Offer:
     facts = _dialect(upstream).facts
-    known = facts.models.get(model.upstream_name)
+    known, must_match = facts.models.get(model.upstream_name), upstream.image_must_match_size
     offer = Offer(
         upstream=upstream.name,
         upstream_model=model.upstream_name,
@@ -100,7 +100,8 @@ def _offer(upstream: UpstreamSettings, model: ModelSettings) -> Offer:
         seconds=known.seconds if known else (),
         prompt_max=facts.prompt_max,
         extra=facts.extra,
-        image_must_match_size=facts.image_must_match_size,
+        image_must_match_size=facts.image_must_match_size if must_match is None else must_match,
+        can_remix=facts.can_remix,
         strict=upstream.strict,
         available_until=_end_of(model.available_until or upstream.available_until),
     )

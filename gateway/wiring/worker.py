@@ -9,7 +9,6 @@ import socket
 import threading
 
 from gateway import clock
-from gateway.api.images import ImageReader
 from gateway.db.claims import SqlClaims
 from gateway.db.inbox import SqlInbox
 from gateway.db.lanes import SqlLanes
@@ -21,6 +20,7 @@ from gateway.db.submissions import SqlSubmissions
 from gateway.db.workers import SqlWorkers
 from gateway.observability.metrics import Metrics
 from gateway.outbound.session import Reply
+from gateway.pictures.reader import ImageReader
 from gateway.webhooks.sender import Sender
 from gateway.wiring.installation import Installation
 from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, ROUNDERS, SUBMITTERS, TRANSFERS
@@ -44,6 +44,7 @@ from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
 from gateway.worker.transfer import TransferStep
+from gateway.worker.variants import Variants
 
 
 def worker_process(installation: Installation, *, stopping: threading.Event) -> WorkerProcess:
@@ -116,6 +117,7 @@ def _route(upstream: ConfiguredUpstream) -> Route:
         keys=upstream.keys,
         max_concurrent=upstream.settings.max_concurrent,
         requests_per_minute=upstream.settings.requests_per_minute,
+        variants=upstream.dialect.facts.variants if upstream.settings.variants else (),
     )
 
 
@@ -129,8 +131,18 @@ def _references(installation: Installation) -> References:
     return References(
         bucket=installation.bucket,
         fetch=fetch,
-        inspect=lambda data: reader.read(data).content_type,
+        read=reader.read,
         monotonic=clock.monotonic,
+    )
+
+
+def _variants(installation: Installation, routes: Routes, limits: Limits, stopping: threading.Event) -> Variants:
+    return Variants(
+        routes=routes,
+        ledger=SqlLedger(installation.database),
+        bucket=installation.bucket,
+        limits=limits,
+        pause=installation.pause(stopping),
     )
 
 
@@ -174,6 +186,7 @@ def _steps(
         persistence=persistence,
         limits=limits,
         metrics=metrics,
+        variants=_variants(installation, routes, limits, stopping),
         stopping=stopping.is_set,
     )
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)

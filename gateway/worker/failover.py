@@ -78,4 +78,5 @@ def _lane(route: Route, key: Key, routes: Collection[tuple[str, ...]]) -> Lane:
         fingerprint=key.fingerprint,
         routes=routes,
         max_concurrent=route.max_concurrent,
+        others=[other.fingerprint for other in route.keys if other.fingerprint != key.fingerprint],
     )

@@ -29,6 +29,8 @@ class Limits:
     """For the first byte of a content: some upstreams fetch the whole file before they send it."""
     transfer_lease_s: float = 120.0
     """Extended at every third while bytes move; longer than a store may take to confirm the last of them."""
+    variants_s: float = 10.0
+    """For all that is fetched beside a video, waiting for the key's rate included; within what a stop leaves."""
     reconcile_lease_s: float = 120.0
     """For one walk through an upstream's list."""
     clock_skew_s: float = 600.0

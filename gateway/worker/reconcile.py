@@ -41,11 +41,20 @@ class Walk:
     """Whether the list showed an id that this key is known to have accepted: an empty list proves nothing by itself."""
     orphans: list[Listed] = field(default_factory=list)
     """Videos like ours that belong to no submission."""
-    unclear: bool = False
+    mute: bool = False
     """Whether there was one that might be ours, of which the list shows too little to say."""
+    sourceless: bool = False
+    """Whether there was one like our remix of which the list does not say that it is a remix."""
+    names_sources: bool = False
+    """Whether the list said of any video what it is a remix of: who says it of one says it of all."""
     newest_first: bool = True
     """Whether the list went back in time so far: only then may the walk end at the intent."""
     oldest: float = math.inf
+
+    @property
+    def unclear(self) -> bool:
+        """Whether what is ours may hide among what the list shows too little of."""
+        return self.mute or (self.sourceless and not self.names_sources)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -137,6 +146,7 @@ class ReconcileStep:
     def _read(self, page: Page, walk: Walk, job: Job, route: Route, since: float) -> None:
         owners = self.submissions.claimed_ids(route.name, [video.upstream_job_id for video in page.videos])
         walk.proven = walk.proven or bool(owners)
+        walk.names_sources |= any(video.remixed_from is not None for video in page.videos)
         for video in page.videos:
             walk.newest_first &= video.created_at is not None and video.created_at <= walk.oldest
             walk.oldest = video.created_at if video.created_at is not None else walk.oldest
@@ -146,12 +156,17 @@ class ReconcileStep:
     def _note(self, walk: Walk, job: Job, video: Listed) -> None:
         if any(video.upstream_job_id == orphan.upstream_job_id for orphan in walk.orphans):
             return  # pages that overlap, since the list grew meanwhile
-        wanted = ((job.prompt or "").strip(), _plain(self.routes.upstream_model(job)), job.size, job.seconds)
-        shown = (video.prompt and video.prompt.strip(), _plain(video.model), video.size, video.seconds)
+        source = job.source.upstream_job_id if job.source else None
+        wanted = ((job.prompt or "").strip(), _plain(self.routes.upstream_model(job)), job.size, job.seconds, source)
+        shown = (
+            video.prompt and video.prompt.strip(), _plain(video.model), video.size, video.seconds, video.remixed_from,
+        )  # fmt: skip
         if any(seen is not None and seen != want for seen, want in zip(shown, wanted, strict=True)):
             return
         if video.prompt is None:
-            walk.unclear = True
+            walk.mute = True
+        elif source is not None and video.remixed_from is None:
+            walk.sourceless = True
         else:
             walk.orphans.append(video)
 

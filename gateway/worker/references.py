@@ -10,6 +10,7 @@ from urllib.parse import urljoin
 from gateway.bucket.port import Bucket, BucketError, ObjectMissing
 from gateway.clock import Clock
 from gateway.jobs.errors import Refusal, Unavailable
+from gateway.jobs.intake import ReferenceImage
 from gateway.jobs.job import Job
 from gateway.outbound.errors import AnswerLost, Blocked, NotSent
 from gateway.outbound.session import Reply
@@ -52,8 +53,8 @@ class References:
 
     bucket: Bucket
     fetch: Fetch
-    inspect: Callable[[bytes], str]
-    """Return the content type of a picture that decodes; raises Refusal with what is wrong with it."""
+    read: Callable[[bytes], ReferenceImage]
+    """Return a picture that decodes, upright and without metadata; raises Refusal with what is wrong with it."""
     monotonic: Clock
 
     def image(self, job: Job) -> Image | None:
@@ -62,7 +63,8 @@ class References:
         if reference is None:
             return None
         if reference.object_key:
-            return Image(data=self._kept(reference.object_key), content_type=reference.content_type)
+            kept = self._kept(reference.object_key)
+            return Image(data=kept, content_type=reference.content_type, dimensions=reference.dimensions)
         return self._remote(reference.url, job.missing)
 
     def _kept(self, key: str) -> bytes:
@@ -82,11 +84,12 @@ class References:
                 raise Unusable(str(error)) from error
             raise
         try:
-            return Image(data=data, content_type=self.inspect(data))
+            picture = self.read(data)
         except Unavailable as error:
             raise Unfetched(error.message, counts=False) from error
         except Refusal as error:
             raise Unusable(error.message) from error
+        return Image(data=picture.data, content_type=picture.content_type, dimensions=picture.dimensions)
 
     def _followed(self, url: str) -> bytes:
         until = self.monotonic() + _DEADLINE_S

@@ -26,8 +26,15 @@ def reroute(claims: Claims, catalogue: Catalogue) -> int:
 
 
 def _rerouted(claims: Claims, catalogue: Catalogue, job: Job) -> bool:
+    if job.source is not None:
+        return False  # nobody else has the video that it starts from
     routes = catalogue.routes(
-        model=job.model, size=job.size, seconds=job.seconds, prompt=job.prompt or "", extra=job.extra
+        model=job.model,
+        size=job.size,
+        seconds=job.seconds,
+        prompt=job.prompt or "",
+        extra=job.extra,
+        picture=job.reference.dimensions if job.reference else "",
     )
     if routes == job.routes:
         return False

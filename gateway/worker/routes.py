@@ -28,6 +28,8 @@ class Route:
     """Videos in progress upstream at once, per key."""
     requests_per_minute: int
     """All calls, per key; 0 for no limit."""
+    variants: Sequence[str] = ()
+    """What is fetched beside a video."""
 
     def key(self, name: str) -> Key:
         """Return the key of that name, or where there is none any more the first."""
@@ -37,6 +39,15 @@ class Route:
         """Return the key that accepted a job, under whatever name it now stands; where it is gone, another."""
         same = (key for key in self.keys if key.fingerprint == job.key_fingerprint)
         return next(same, None) or self.key(job.upstream_key or "")
+
+    def may_take(self, job: Job, key: Key) -> bool:
+        """Whether a queued job may be submitted with a key: a remix only with the one that made its source.
+
+        Where that key is gone, any other may try: it was replaced, or its account has more of them.
+        """
+        if job.source is None or job.source.key_fingerprint == key.fingerprint:
+            return True
+        return all(other.fingerprint != job.source.key_fingerprint for other in self.keys)
 
     def knows(self, job: Job) -> bool:
         """Whether the key that accepted a job is still configured: another one's 404 says nothing of it."""
@@ -154,9 +165,18 @@ class Routes:
 
     def keys_serving(self, job: Job) -> set[tuple[str, str]]:
         """Return the upstream keys, as configured today, that a queued job may be submitted with."""
-        return {(route.name, key.name) for route, key in self.every_key() if route.name in job.routes}
+        return {
+            (route.name, key.name)
+            for route, key in self.every_key()
+            if route.name in job.routes and route.may_take(job, key)
+        }
 
     def upstream_model(self, job: Job) -> str:
         """Return the upstream's own name for a job's model."""
-        offers = self.catalogue.models.get(job.model, ())
-        return next((offer.upstream_model for offer in offers if offer.upstream == job.upstream), job.model)
+        offer = self.catalogue.offer(model=job.model, upstream=job.upstream)
+        return offer.upstream_model if offer else job.model
+
+    def takes_picture(self, job: Job, upstream: str, dimensions: str) -> bool:
+        """Whether an upstream makes a job from a picture of these dimensions; of one not in the catalogue it may."""
+        offer = self.catalogue.offer(model=job.model, upstream=upstream)
+        return offer is None or offer.takes_picture(dimensions, job.size)

@@ -44,7 +44,8 @@ _NO_ROOM_S = 2.0
 
 def fingerprint(request: VideoRequest) -> str:
     """Return what an upstream's list shows of a request, hashed: equal requests can't be told apart there."""
-    shown = [request.prompt.strip(), request.model, request.size, request.seconds]
+    shown: list[object] = [request.prompt.strip(), request.model, request.size, request.seconds]
+    shown += [request.remix_of] if request.remix_of is not None else []
     return hashlib.sha256(json.dumps(shown).encode()).hexdigest()
 
 
@@ -95,7 +96,24 @@ class SubmitStep:
         except Unfetched as error:
             self._unfetched(job, error, moment)
             return
-        self._submit(job, self._request(job, image), route, lane, moment)
+        if image is None or self.routes.takes_picture(job, route.name, image.dimensions):
+            self._submit(job, self._request(job, image), route, lane, moment)
+        else:
+            self._unfitting(job, image, moment)
+
+    def _unfitting(self, job: Job, image: Image, moment: Moment) -> None:
+        """What was fetched is not as large as the video, and this upstream wants it so: another's turn, if any."""
+        there = [name for name in job.routes if name in self.routes.upstreams]
+        taking = [name for name in there if self.routes.takes_picture(job, name, image.dimensions)]
+        what = f"The picture is {image.dimensions}, and must be exactly as large as the video: {job.size}."
+        if taking:
+            detail = {"upstream": job.upstream, "reason": what}
+            self.persistence.record(
+                lifecycle.reroute(job, event="picture_unfitting", routes=taking, at=moment(), detail=detail)
+            )
+            return
+        failure = Failure(code="invalid_reference", message=what)
+        self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True))
 
     def _unfetched(self, job: Job, error: Unfetched, moment: Moment) -> None:
         due_at = moment() + delay(BUCKET_DELAYS_S, job.missing if error.counts else job.tries)
@@ -118,6 +136,7 @@ class SubmitStep:
             seconds=job.seconds,
             image=image,
             extra=job.extra,
+            remix_of=job.source.upstream_job_id if job.source else None,
         )
 
     def _submit(self, job: Job, request: VideoRequest, route: Route, lane: Lane, moment: Moment) -> None:

@@ -13,8 +13,7 @@ from gateway.jobs import lifecycle
 from gateway.jobs.backoff import BUCKET_DELAYS_S, CONTENT_DELAYS_S, delay
 from gateway.jobs.codes import FailureCode
 from gateway.jobs.errors import Unavailable
-from gateway.jobs.intake import object_folder
-from gateway.jobs.job import Failure, Job, Status, Stored
+from gateway.jobs.job import SUFFIXES, Failure, Job, Status, Stored
 from gateway.jobs.ports import Claims, Lanes, Ledger
 from gateway.observability.metrics import Metrics
 from gateway.upstreams.port import (
@@ -33,6 +32,7 @@ from gateway.worker.persistence import Persistence
 from gateway.worker.refusals import refused_for_too_long
 from gateway.worker.routes import PutOff, Route, Routes
 from gateway.worker.telling import told
+from gateway.worker.variants import ClaimLost, Variants, object_stem
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,6 @@ _MOST_PATIENCE_S = 7 * 86400.0
 _KEY_REFUSED_S = 30.0
 
 _AFTER_MISTAKE_S = 30.0
-
-_SUFFIX = {"video/mp4": "mp4", "video/webm": "webm"}
-
-
-class ClaimLost(Exception):
-    """Another worker has the job, or this process is to stop: the try is given up."""
 
 
 class Lease:
@@ -108,6 +102,7 @@ class TransferStep:
     persistence: Persistence
     limits: Limits
     metrics: Metrics
+    variants: Variants
     stopping: Callable[[], bool]
     put_off: PutOff = field(default_factory=PutOff)
 
@@ -132,7 +127,7 @@ class TransferStep:
         with route.adapter.content(job.upstream_job_id or "", key, urls=urls) as outcome:
             match outcome:
                 case Content():
-                    self._store(job, outcome, moment)
+                    self._store(job, outcome, route, key, moment)
                 case ContentMissing() if route.knows(job):
                     self._missing(job, outcome, moment)
                 case ContentMissing():
@@ -171,8 +166,8 @@ class TransferStep:
             return
         self._again(job, "content_key_refused", detail, _KEY_REFUSED_S, moment, our_fault=True)
 
-    def _store(self, job: Job, content: Content, moment: Moment) -> None:
-        key = object_key(job, content.content_type)
+    def _store(self, job: Job, content: Content, route: Route, upstream_key: Key, moment: Moment) -> None:
+        key = f"{object_stem(job)}.{SUFFIXES[content.content_type]}"
         began = moment()
         self.persistence.write(
             lambda: self.ledger.begin(key, until=moment() + self.limits.transfer_lease_s, now=moment())
@@ -186,7 +181,7 @@ class TransferStep:
             moment=moment,
         )
         try:
-            stored = self._copy(job, key, content, lease)
+            stored = self._copy(job, key, content, self._alive(lease))
         except ContentBroken as error:
             self._give_up(key, "broken", began, moment)
             self._broken(job, str(error), content, moment)
@@ -203,9 +198,12 @@ class TransferStep:
             raise
         else:
             self.metrics.transferred(outcome="stored", moved=stored.size, took_s=moment() - began)
-            done = lifecycle.complete(job, stored=stored, at=moment(), detail=told(content.answer, bytes=stored.size))
+            beside = self.variants.beside(job, route, upstream_key, self._alive(lease), moment)
+            detail = told(content.answer, bytes=stored.size, **({"variants": beside.told} if beside.told else {}))
+            done = lifecycle.complete(job, stored=stored, variants=beside.stored, at=moment(), detail=detail)
             if not self.persistence.record(done):
-                self._discard(key, moment)
+                for lost in done.after.objects:
+                    self._discard(lost, moment)
 
     def _give_up(self, key: str, outcome: str, began: float, moment: Moment) -> None:
         self._discard(key, moment)
@@ -214,18 +212,21 @@ class TransferStep:
     def _discard(self, key: str, moment: Moment) -> None:
         self.persistence.write(lambda: self.ledger.discard(key, now=moment()))
 
-    def _copy(self, job: Job, key: str, content: Content, lease: Lease) -> Stored:
+    def _alive(self, lease: Lease) -> Callable[[], None]:
         def alive() -> None:
             if self.stopping():
-                raise ClaimLost(job.id)
+                raise ClaimLost
             lease.keep()
 
+        return alive
+
+    def _copy(self, job: Job, key: str, content: Content, alive: Callable[[], None]) -> Stored:
         written = self.bucket.write(
             key,
             content.readinto,
             length=content.length,
             content_type=content.content_type,
-            filename=f"{job.id}.{_SUFFIX[content.content_type]}",
+            filename=f"{job.id}.{SUFFIXES[content.content_type]}",
             alive=alive,
         )
         return Stored(object_key=key, size=written.size, sha256=written.sha256, content_type=content.content_type)
@@ -301,8 +302,3 @@ class TransferStep:
             code, message = "storage_error", "The bucket could not take the video while the upstream kept it."
         failure = Failure(code=code, message=message)
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=True, detail=detail))
-
-
-def object_key(job: Job, content_type: str) -> str:
-    """Return the key of this try: a later one never writes over an earlier one's object."""
-    return f"{object_folder(job.client, job.id, job.created_at)}/{job.claim_token}.{_SUFFIX[content_type]}"

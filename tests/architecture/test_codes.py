@@ -10,13 +10,14 @@ from typing import get_args
 import pytest
 from werkzeug.exceptions import default_exceptions
 
-from gateway.api import code_tables, errors, images, patient
+from gateway.api import code_tables, errors, patient
 from gateway.api.openapi import OPERATIONS
 from gateway.jobs.codes import CODES, FailureCode
 from gateway.jobs.refusal_codes import REFUSALS, RefusalCode
+from gateway.pictures.reader import refused
 
 ROOT = Path(__file__).parents[2] / "gateway"
-STATUS_OF = {kind.__name__: shape.status for kind, shape in errors.TABLE.items()} | {images.refused.__name__: 400}
+STATUS_OF = {kind.__name__: shape.status for kind, shape in errors.TABLE.items()} | {refused.__name__: 400}
 
 
 def modules() -> Iterator[tuple[Path, ast.Module]]:

@@ -35,6 +35,8 @@ class Upstream:
         video, _, tail = request.path.removeprefix("/v1/videos/").partition("/")
         if tail == "content":
             return answer(200, FILM, type_="video/mp4")
+        if tail.startswith("content?variant="):
+            return answer(404)
         self.polls[video] += 1
         if not self.finish:
             return self._video(video, "in_progress")

@@ -203,13 +203,24 @@ class Audit:
             found = hashlib.sha256(body).hexdigest()
             if film is None or not found == film.sha256() == row.object_sha256:
                 self.findings.broken_objects.append(f"{row.id} is not what was made")
+        beside = self._beside(rows, client)
         with self._engine.connect() as connection:
             due = set(
                 connection.scalars(sa.select(objects.c.key).where(objects.c.state != "kept", objects.c.sweeps == 0))
             )
         self.findings.known["whole objects"] = len(kept) - len(self.findings.broken_objects)
         self.findings.known["objects still to be swept"] = len(there & due)
-        self.findings.leftovers += sorted(there - kept.keys() - due)
+        self.findings.leftovers += sorted(there - kept.keys() - beside - due)
+
+    def _beside(self, rows: Mapping[str, Any], client: Any) -> set[str]:
+        """The keys of what lies beside the videos, each of which is looked at."""
+        there = [row.variants for row in rows.values() if row.variants and row.removed_at is None]
+        keys = {one["object_key"]: one["sha256"] for variants in there for one in variants.values()}
+        for key, sha256 in keys.items():
+            body = client.get_object(Bucket=self._store.bucket, Key=f"{self._prefix}/{key}")["Body"].read()
+            if hashlib.sha256(body).hexdigest() != sha256:
+                self.findings.broken_objects.append(f"{key} is not what was stored")
+        return set(keys)
 
     def _visible(self, rows: Mapping[str, Any], clients: Sequence[Client], url: str) -> None:
         for client in clients:

@@ -11,7 +11,9 @@ import pytest
 from gateway.db.engine import Database
 from gateway.db.migrate import migrate
 from gateway.db.workers import SqlWorkers
+from gateway.outbound.session import Outbound
 from tests.contracts.world import World
+from tests.upstreams import open_outbounds
 
 
 def migrated(url: str) -> None:
@@ -19,6 +21,13 @@ def migrated(url: str) -> None:
     database = Database(url)
     migrate(database)
     database.close()
+
+
+@pytest.fixture(scope="module")
+def outbounds() -> Iterator[dict[str, Outbound]]:
+    """Guarded sessions that only reach loopback, of which benches for upstreams are made."""
+    with open_outbounds() as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

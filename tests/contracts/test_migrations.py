@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,13 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from gateway.db.claims import SqlClaims
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, migrate, newest_revision
 from gateway.db.queries import SqlQueries
+from gateway.db.rows import values_of
 from gateway.db.tables import metadata
-from tests.contracts.world import race
+from tests.contracts.world import NOW, new_job, race
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -39,11 +42,21 @@ def sqlite_schema(database: Database) -> dict[str, list[str]]:
     """Every statement that made the schema, in parts that may stand in any order."""
     with database.read() as connection:
         rows = connection.exec_driver_sql("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").all()
-    return {
-        name: sorted(re.split(r",\s*\n|\n", re.sub(r"[ \t]+", " ", sql.replace('"', ""))))
-        for name, sql in rows
-        if name != "alembic_version"
-    }
+    return {name: sorted(statement_parts(sql)) for name, sql in rows if name != "alembic_version"}
+
+
+def statement_parts(sql: str) -> list[str]:
+    """A statement's columns and constraints, wherever its commas and line ends stand, and what is around them."""
+    begin, _, rest = re.sub(r"\s+", " ", sql.replace('"', "")).partition("(")
+    body, _, end = rest.rpartition(")")
+    parts, depth = [""], 0
+    for char in body:
+        depth += {"(": 1, ")": -1}.get(char, 0)
+        if char == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += char
+    return [begin.strip(), end.strip(), *(part.strip() for part in parts)]
 
 
 POSTGRES_SCHEMA = {
@@ -113,6 +126,26 @@ def test_a_migration_can_be_taken_back(empty: Database) -> None:
         assert sa.inspect(connection).get_table_names() == ["alembic_version"]
 
 
+def test_what_was_accepted_before_a_migration_is_there_after_it(empty: Database) -> None:
+    from alembic import command
+
+    from gateway.db.migrate import _config
+
+    with empty.write() as connection:
+        config = _config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        old = sa.MetaData()
+        old.reflect(connection)
+        connection.execute(sa.insert(old.tables["clients"]).values(name="ann", created_at=NOW))
+        known = {name: value for name, value in values_of(new_job()).items() if name in old.tables["jobs"].c}
+        connection.execute(sa.insert(old.tables["jobs"]).values(**known, request_hash="h"))
+    assert migrate(empty) == ("0001", newest_revision())
+    (found,) = SqlClaims(empty).queued(after=None, limit=9)
+    assert found == replace(new_job(), id=found.id)
+    assert SqlQueries(empty).job(found.id, client="ann").source is None
+
+
 def test_eight_threads_migrate_one_database_once(empty: Database) -> None:
     databases = [Database(empty.url.render_as_string(hide_password=False), synchronous="off") for _ in range(8)]
     before = [result[0] for result in race(lambda number: migrate(databases[number]), threads=8)]  # type: ignore[index]
@@ -123,6 +156,7 @@ def test_eight_threads_migrate_one_database_once(empty: Database) -> None:
 
 MIGRATE = """
 import sys
+from gateway.db.claims import SqlClaims
 from gateway.db.engine import Database
 from gateway.db.migrate import migrate
 print(migrate(Database(sys.argv[1]))[0])

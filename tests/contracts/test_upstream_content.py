@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -26,18 +25,11 @@ from tests.upstreams import (
     cut_after,
     each,
     leads_to,
-    open_outbounds,
     read_all,
     resets,
     says,
     then_silence,
 )
-
-
-@pytest.fixture(scope="module")
-def outbounds() -> Iterator[dict[str, Outbound]]:
-    with open_outbounds() as made:
-        yield made
 
 
 @pytest.fixture(params=DIALECTS)

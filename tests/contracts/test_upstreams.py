@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
@@ -33,18 +32,11 @@ from tests.upstreams import (
     endless,
     form_of,
     leads_to,
-    open_outbounds,
     resets,
     says,
     submit,
     then_silence,
 )
-
-
-@pytest.fixture(scope="module")
-def outbounds() -> Iterator[dict[str, Outbound]]:
-    with open_outbounds() as made:
-        yield made
 
 
 @pytest.fixture(params=DIALECTS)

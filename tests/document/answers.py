@@ -75,6 +75,7 @@ def _a_video_that_is_made(world: World, notebook: Notebook) -> None:
     notebook.ask("list_video_deliveries", video_id=video_id)
     notebook.ask("list_deliveries")
     notebook.ask("redeliver", delivery_id=delivery["id"])
+    notebook.ask("remix_video", {"prompt": "The same boat at night"}, video_id=video_id)
     notebook.ask("delete_video", video_id=video_id)
 
 

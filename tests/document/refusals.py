@@ -17,6 +17,7 @@ from tests.api_world import PUBLIC, World, make_world
 from tests.document.notebook import BY_NAME, Notebook, Recorded
 
 _LARGEST = 16 * 1024 * 1024
+_REMIX = {"prompt": "The same boat at night"}
 _SHOP = {"name": "shop", "url": "https://shop.example.com/hook", "event_types": ["video.completed"]}
 
 Asked = Mapping[str, Any]
@@ -25,6 +26,7 @@ Asked = Mapping[str, Any]
 _WRONG: Mapping[str, Asked] = {
     "create_video": {"json": {"prompt": "A paper boat", "size": "1x1"}},
     "list_videos": {"query": "limit=1000"},
+    "remix_video": {"path": {"video_id": "made"}, "json": _REMIX},
     "get_video_content": {"path": {"video_id": "made"}, "query": "variant=poster"},
     "list_deliveries": {"query": "status=lost"},
     "redeliver_failed": {"json": {"since": -1}},
@@ -38,12 +40,18 @@ _WRONG: Mapping[str, Asked] = {
 }  # fmt: skip
 _MISSING: Mapping[str, Asked] = {
     "list_videos": {"query": "after=video_0"},
+    "remix_video": {"json": _REMIX},
     "get_video_content": {"path": {"video_id": "made"}, "query": "variant=thumbnail"},
     "list_deliveries": {"query": "after=del_0"},
     "list_webhook_endpoints": {"query": "after=we_0"},
 }
 _OTHERS: Mapping[tuple[str, int], Asked] = {
     ("create_video", 422): {"json": {"prompt": "Another boat"}, "headers": {"Idempotency-Key": "order-4711"}},
+    ("remix_video", 409): {"path": {"video_id": "queued"}, "json": _REMIX},
+    ("remix_video", 410): {"path": {"video_id": "removed"}, "json": _REMIX},
+    ("remix_video", 422): {
+        "path": {"video_id": "made"}, "json": _REMIX, "headers": {"Idempotency-Key": "order-4711"},
+    },
     ("cancel_video", 409): {"path": {"video_id": "made"}},
     ("get_video_content", 409): {"path": {"video_id": "queued"}},
     ("get_video_content", 410): {"path": {"video_id": "removed"}},
@@ -51,7 +59,7 @@ _OTHERS: Mapping[tuple[str, int], Asked] = {
     ("redeliver", 409): {"path": {"delivery_id": "ended"}},
     ("create_webhook_endpoint", 409): {"json": _SHOP},
     ("test_webhook_endpoint", 409): {"path": {"webhook_endpoint_id": "off"}},
-}
+}  # fmt: skip
 
 
 def recorded_refusals(folder: Path) -> Recorded:

@@ -135,6 +135,13 @@ class Ground:
         return {f"GATEWAY_{name.upper()}": str(value) for name, value in {**usual, **settings}.items()}
 
 
+def upstream_table(name: str, *options: str, url: str = "UPSTREAM") -> str:
+    """An upstream of the TOML file, the rig's simulator unless another `url` is given, which makes small videos."""
+    lines = [f'name = "{name}"', f'url = "{url}"', 'keys = ["env:SIM_KEY"]', *options]
+    model = ['[upstreams.models."sora-2"]', f'sizes = ["{SIZE}"]', "seconds = [4]"]
+    return "\n".join(["[[upstreams]]", *lines, *model, ""])
+
+
 @contextmanager
 def open_ground() -> Iterator[Ground]:
     """Start what many rigs share."""

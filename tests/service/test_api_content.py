@@ -52,6 +52,50 @@ def test_a_variant_that_is_not_made_is_404_with_a_name(world: World, variant: st
     assert (answer.status_code, answer.json["error"]["code"]) == (404, "variant_not_available")
 
 
+@pytest.mark.parametrize(("variant", "suffix"), [("thumbnail", "webp"), ("spritesheet", "jpg")])
+def test_a_variant_that_was_stored_is_redirected_to_under_a_name_of_its_own(
+    world: World, variant: str, suffix: str
+) -> None:
+    world.variants = (variant,)
+    video_id = completed(world)
+    answer = world.get(f"/v1/videos/{video_id}/content?variant={variant}")
+    assert answer.status_code == 302
+    assert f"/1-{variant}." in answer.headers["Location"]
+    assert answer.headers["Location"].endswith(f"&name={video_id}-{variant}.{suffix}")
+    other = "spritesheet" if variant == "thumbnail" else "thumbnail"
+    missing = world.get(f"/v1/videos/{video_id}/content?variant={other}")
+    assert (missing.status_code, missing.json["error"]["code"]) == (404, "variant_not_available")
+    # What is shown and linked stays the video.
+    shown = world.get(f"/v1/videos/{video_id}").json
+    assert (shown["content"]["content_type"], "/1.mp4" in shown["url"]) == ("video/mp4", True)
+
+
+def test_a_variant_is_passed_through_as_what_it_is(streaming: World) -> None:
+    streaming.variants = ("thumbnail", "spritesheet")
+    video_id = completed(streaming)
+    for variant, kind, suffix in (("thumbnail", "image/webp", "webp"), ("spritesheet", "image/jpeg", "jpg")):
+        url = f"/v1/videos/{video_id}/content?variant={variant}"
+        answer = streaming.get(url)
+        assert (answer.status_code, answer.data) == (200, variant.encode())
+        assert answer.headers["Content-Type"] == kind
+        assert answer.headers["Content-Disposition"] == f'inline; filename="{video_id}-{variant}.{suffix}"'
+        asked = streaming.http.head(url, headers=streaming.key("alice"))
+        assert (asked.headers["Content-Type"], asked.headers["Content-Length"]) == (kind, str(len(variant)))
+        part = streaming.get(url, headers={"Range": "bytes=1-2"})
+        assert (part.status_code, part.data) == (206, variant[1:3].encode())
+        answer.close()
+        part.close()
+
+
+def test_a_variant_that_retention_removed_is_410(world: World) -> None:
+    world.variants = ("thumbnail",)
+    video_id = completed(world)
+    now = world.database.now()
+    SqlLedger(world.database).retire(before=now + 1, limit=10, now=now)
+    answer = world.get(f"/v1/videos/{video_id}/content?variant=thumbnail")
+    assert (answer.status_code, answer.json["error"]["code"]) == (410, "content_removed")
+
+
 def test_an_unknown_variant_is_400_and_names_the_known(world: World) -> None:
     answer = world.get(f"/v1/videos/{completed(world)}/content?variant=gif")
     assert (answer.status_code, answer.json["error"]["param"]) == (400, "variant")

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from gateway.db.engine import Database
 from gateway.db.tables import deliveries, jobs, objects, submissions
-from gateway.jobs.job import FINAL, Job, Status
+from gateway.jobs.job import FINAL, Job, Source, Status
 from gateway.upstreams.port import Failed, KeyRefused, NotAccepted, Refused, SubmitOutcome
 from tests.worker_remotes import EVENTS, FILM, HOOK, SAID
 from tests.worker_world import LIMITS, Died, MortalDatabase, Worker
@@ -108,6 +108,43 @@ def test_a_video_is_made_once_stored_once_and_told_whichever_write_its_worker_di
 
 on_one_engine = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """The gaps between a step's writes are the same on both; the whole life above was tried on each."""
+
+
+LATE_GAPS = [{gap: number} for number in range(8, 20) for gap in ("dies_before", "dies_after")]
+
+
+@on_one_engine
+@pytest.mark.parametrize(
+    "when", LATE_GAPS, ids=lambda when: "-".join(f"{gap}-{number}" for gap, number in when.items())
+)
+def test_what_lies_beside_a_video_is_kept_or_swept_whichever_write_its_worker_dies_at(
+    mortal: Any, when: dict[str, int]
+) -> None:
+    doomed, survivor = (worker.again(variants=("thumbnail", "spritesheet")) for worker in mortal(**when))
+    survivor.upstream.unfinished_polls = 1
+    job = survivor.posted()
+    until_death(doomed)
+    done = lives_on(survivor, job)
+    assert done.status is Status.COMPLETED
+    assert sorted(done.variants) == ["spritesheet", "thumbnail"]
+    assert survivor.bucket.objects.keys() == set(done.objects)
+    assert {row.key for row in survivor.world.rows(objects, state="kept")} == set(done.objects)
+    assert len(survivor.world.rows(objects)) == 3
+
+
+@on_one_engine
+@pytest.mark.parametrize("when", GAPS, ids=lambda when: "-".join(f"{gap}-{number}" for gap, number in when.items()))
+def test_a_remix_is_made_once_whichever_write_its_worker_dies_at(mortal: Any, when: dict[str, int]) -> None:
+    doomed, survivor = mortal(**when)
+    survivor.upstream.unfinished_polls = 1
+    with_a_known_video(survivor)
+    job = survivor.posted(source=Source(upstream_job_id="up_1", key_fingerprint="f1"), remixed_from="video_known")
+    until_death(doomed)
+    done = lives_on(survivor, job)
+    assert (done.status, done.source, done.remixed_from) == (Status.COMPLETED, job.source, "video_known")
+    assert made(survivor) == 1
+    assert [post.remix_of for post in survivor.upstream.posts] == [None, "up_1"]
+    assert survivor.slots() == 0
 
 
 def the_gaps(*, writes: int) -> list[dict[str, int]]:

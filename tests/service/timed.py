@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ssl
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -76,6 +78,9 @@ class TimedInstallation(Installation):
     @cached_property
     def download_limits(self) -> DownloadLimits:
         return self.downloads
+
+    def pause(self, stopping: threading.Event) -> Callable[[float], object]:
+        return lambda seconds: self.time.leap(max(0.0, seconds))
 
     def outbound(
         self, pool_size: int, *, reuse: bool = True, guard: Guard | None = None, block_size: int = 65536

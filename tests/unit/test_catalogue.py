@@ -92,6 +92,14 @@ def test_the_routes_of_a_video_are_the_upstreams_that_can_make_it_in_order() -> 
     assert routes(FIRST, model="unknown") == ()
 
 
+def test_an_upstream_that_wants_pictures_as_large_as_the_video_is_no_route_for_another_one() -> None:
+    picky = replace(FIRST, upstream="picky", image_must_match_size=True)
+    assert routes(picky, FIRST, picture="640x480") == ("first",)
+    assert routes(picky, FIRST, picture="720x1280") == ("picky", "first")
+    # One that is yet to be fetched, and none at all.
+    assert routes(picky, FIRST, picture="") == ("picky", "first")
+
+
 def test_a_model_is_offered_until_its_last_day_is_over_and_then_only_by_who_has_it_longer() -> None:
     ends = replace(FIRST, available_until=100.0)
     longer = replace(FIRST, upstream="longer", available_until=200.0)

@@ -10,7 +10,7 @@ from gateway.outbound.errors import AnswerLost, Blocked, NotSent
 from gateway.outbound.session import Reply
 from gateway.worker.references import MAX_BYTES, References, Unfetched, Unusable
 from tests.contracts.world import new_job
-from tests.worker_remotes import Elsewhere, StreamingBucket, inspect
+from tests.worker_remotes import Elsewhere, StreamingBucket, read_picture
 from tests.worker_world import Time
 
 URL = "https://pictures.example.com/cat.png"
@@ -28,7 +28,7 @@ class Fetched:
         self.bucket = StreamingBucket()
         self.elsewhere = Elsewhere()
         self.time = Time()
-        self.references = References(bucket=self.bucket, fetch=self.elsewhere, inspect=inspect, monotonic=self.time)
+        self.references = References(bucket=self.bucket, fetch=self.elsewhere, read=read_picture, monotonic=self.time)
 
     def image(self, reference: Reference | None, **fields: int) -> bytes | None:
         job: Job = new_job(reference=reference, **fields)
@@ -89,7 +89,7 @@ def test_redirects_share_one_deadline(fetched: Fetched) -> None:
         fetched.time.on(12)
         return reply(302, location=URL)
 
-    slowly = References(bucket=fetched.bucket, fetch=slow, inspect=inspect, monotonic=fetched.time)
+    slowly = References(bucket=fetched.bucket, fetch=slow, read=read_picture, monotonic=fetched.time)
     with pytest.raises(Unfetched):
         slowly.image(new_job(reference=Reference(url=URL)))
     assert fetched.elsewhere.deadlines == [30, 18, 6]
@@ -150,6 +150,6 @@ def test_a_reader_that_is_busy_is_not_the_pictures_fault(
         raise error("busy", code="x")
 
     fetched.elsewhere.replies[URL] = reply()
-    busy = References(bucket=fetched.bucket, fetch=fetched.elsewhere, inspect=refuses, monotonic=fetched.time)
+    busy = References(bucket=fetched.bucket, fetch=fetched.elsewhere, read=refuses, monotonic=fetched.time)
     with pytest.raises(expected):
         busy.image(new_job(reference=Reference(url=URL)))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.bodies import parse_json
-from gateway.api.images import from_data_url
+from gateway.api.data_urls import from_data_url
 from gateway.api.loading import load
 from gateway.api.patient import missing
 from gateway.api.schemas import NewVideoSchema, Posted, VideoListQuery
@@ -77,7 +77,7 @@ def test_json_that_databases_would_mind_is_refused(text: str) -> None:
 
 
 def test_the_hash_of_a_request_depends_on_what_is_asked_and_on_nothing_else() -> None:
-    image = ReferenceImage(data=b"x", content_type="image/png", width=1, height=1)
+    image = ReferenceImage(data=b"x", content_type="image/png", width=1, height=1, sent_sha256="ab")
     request = NewVideo(prompt="p", metadata={"a": "1", "b": "2"}, callback_events=("video.failed",))
     turned = NewVideo(prompt="p", metadata={"b": "2", "a": "1"}, callback_events=("video.failed",))
     others = [

@@ -23,6 +23,8 @@ requests_per_minute = 10
 strict = false
 auth = "raw"
 body = "json"
+image_must_match_size = true
+variants = false
 available_until = 2028-01-01
 [upstreams.models."sora-2"]
 name = "Wan-AI/Wan2.2-T2V-A14B-Diffusers"
@@ -61,6 +63,8 @@ def test_several_upstreams_are_read_in_the_order_of_the_file(tmp_path: Path) -> 
             strict=False,
             auth="raw",
             body="json",
+            image_must_match_size=True,
+            variants=False,
             available_until=dt.date(2028, 1, 1),
             models=(
                 ModelSettings(
@@ -85,6 +89,7 @@ def test_what_they_offer_is_in_the_catalogue_until_the_end_of_the_last_day(tmp_p
     first, second = catalogue.models["sora-2"]
     assert (first.upstream, second.upstream) == ("wan", "plain")
     assert (first.sizes, first.seconds) == (("1280x720", "720x1280"), (4, 8))
+    assert (first.image_must_match_size, second.image_must_match_size) == (True, False)
     assert first.available_until == dt.datetime(2027, 7, 1, tzinfo=dt.UTC).timestamp()
     assert second.sizes == ("720x1280", "1280x720")
     assert catalogue.models["sora-2-pro"][0].available_until is None
@@ -116,6 +121,7 @@ PLAIN = '[[upstreams]]\nname = "a"\nurl = "http://a"\n'
         (PLAIN + PLAIN, "GATEWAY_CONFIG: upstreams.a: the name is given twice"),
         (PLAIN + "max = 3", "GATEWAY_CONFIG: upstreams.a.max: Unknown field."),
         (PLAIN + 'max_concurrent = "many"', "GATEWAY_CONFIG: upstreams.a.max_concurrent: Not a valid integer."),
+        (PLAIN + 'image_must_match_size = "yes"', "GATEWAY_CONFIG: upstreams.a.image_must_match_size: Not a valid boo"),
         (PLAIN + 'url = "ftp://a"', "GATEWAY_CONFIG: cannot be read"),
         ('[[upstreams]]\nname = "a"\nurl = "ftp://a"', "GATEWAY_CONFIG: upstreams.a.url: must be an http:// or https"),
         (PLAIN + 'keys = ["sk-1234"]', "GATEWAY_CONFIG: upstreams.a.keys.0: must be env:NAME, never the key itself"),

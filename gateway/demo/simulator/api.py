@@ -125,7 +125,8 @@ class Api:
     def content(self, owner: str, video_id: str) -> Response:
         """Serve the video."""
         video = self._find(video_id, owner)
-        self._ledger.tally(video, contents=1)
+        variant = request.args.get("variant", "video") if self._dialect.has_variants else "video"
+        self._ledger.tally(video, **({"contents": 1} if variant == "video" else {"variants": 1}))
         seen = self._seen(video)
         if seen.status != "completed" or seen.failure:
             early = seen.status in {"queued", "in_progress"}
@@ -138,13 +139,14 @@ class Api:
         if seen.link:
             message = f"Video has been uploaded to cloud storage. Please use the cloud URL: {seen.link}"
             return refused(self._dialect.refusal("content_cloud", message=message))
-        fault = self._ledger.strike(Stage.CONTENT, scope=video.id, plan=self._ledger.own_plan(video))
+        stage = Stage.CONTENT if variant == "video" else Stage.VARIANT
+        fault = self._ledger.strike(stage, scope=video.id, plan=self._ledger.own_plan(video))
         return self._contents.serve(
-            self._film(video, request.args.get("variant", "video")),
+            self._film(video, variant),
             fault,
-            name=f"{video.id}.mp4",
-            sent=lambda: self._ledger.tally(video, downloads=1),
-            link=self._link(video.id),
+            name=f"{video.id}.mp4" if variant == "video" else f"{video.id}-{variant}",
+            sent=lambda: self._ledger.tally(video, downloads=int(variant == "video")),
+            link=self._link(video.id, variant),
         )
 
     def file(self, video_id: str) -> Response:
@@ -153,10 +155,12 @@ class Api:
         if "Authorization" in request.headers:
             self._ledger.count("files_with_key")
         video = self._ledger.any(video_id)
-        if video is None or not hmac.compare_digest(request.args.get("signature", ""), self._signature(video_id)):
+        variant = request.args.get("variant", "video")
+        signature = self._signature(video_id, variant)
+        if video is None or not hmac.compare_digest(request.args.get("signature", ""), signature):
             return Response("Request has expired", status=403)
-        sent = lambda: self._ledger.tally(video, downloads=1)  # noqa: E731
-        return self._contents.serve(self._film(video, "video"), None, name=f"{video_id}.mp4", sent=sent, link="")
+        sent = lambda: self._ledger.tally(video, downloads=int(variant == "video"))  # noqa: E731
+        return self._contents.serve(self._film(video, variant), None, name=f"{video_id}.mp4", sent=sent, link="")
 
     def delete(self, owner: str, video_id: str) -> Response:
         """Delete the video; a running one is stopped."""
@@ -247,7 +251,7 @@ class Api:
         return min(int(asked), int(most.number)) if most else int(asked)
 
     def _film(self, video: Video, variant: str) -> Film:
-        if variant != "video" and self._dialect.has_variants:
+        if variant != "video":
             if variant not in {"thumbnail", "spritesheet"}:
                 raise self._dialect.refused(f"Invalid variant: '{variant}'.", param="variant")
             return self._films.still(size=video.size, picture=video.picture, columns=1 if variant == "thumbnail" else 4)
@@ -256,11 +260,12 @@ class Api:
             video_id=video.id, size=video.size, seconds=video.seconds, picture=video.picture, length=length
         )
 
-    def _link(self, video_id: str) -> str:
-        return f"/_simulator/files/{video_id}?signature={self._signature(video_id)}"
+    def _link(self, video_id: str, variant: str = "video") -> str:
+        which = "" if variant == "video" else f"variant={variant}&"
+        return f"/_simulator/files/{video_id}?{which}signature={self._signature(video_id, variant)}"
 
-    def _signature(self, video_id: str) -> str:
-        return hmac.new(self._link_key, video_id.encode(), hashlib.sha256).hexdigest()
+    def _signature(self, video_id: str, variant: str) -> str:
+        return hmac.new(self._link_key, f"{video_id} {variant}".encode(), hashlib.sha256).hexdigest()
 
     def _find(self, video_id: str, owner: str) -> Video:
         video = self._ledger.find(video_id, owner)

@@ -34,6 +34,7 @@ class Entry:
     size: str
     seconds: int
     picture: str
+    remixed_from: str | None
     created_at: float
     status: str
     progress: int
@@ -96,6 +97,7 @@ COUNTED: Mapping[str, str] = {
     "polls": "GETs of one video",
     "lists": "GETs of the list",
     "contents": "GETs of a content",
+    "variants": "GETs of a picture beside a content",
     "downloads": "contents that went out whole",
     "deletes": "DELETEs of a video that was there",
     "cancels": "of those, of an unfinished one",

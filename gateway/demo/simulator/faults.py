@@ -14,6 +14,7 @@ class Stage(StrEnum):
     SUBMIT = "submit"
     POLL = "poll"
     CONTENT = "content"
+    VARIANT = "variant"
     LIST = "list"
     DELETE = "delete"
     FATE = "fate"
@@ -188,15 +189,15 @@ def _poll() -> Iterator[Row]:
     yield Row(name="poll-status", stage=stage, does=does, act=Trick.STATUS, takes="word", value="thinking", made=True)
 
 
-def _content() -> Iterator[Row]:
-    stage = Stage.CONTENT
+def _content(stage: Stage) -> Iterator[Row]:
+    what = "video" if stage is Stage.CONTENT else "picture"
     yield from _errors(stage)
     rows: tuple[tuple[str, str, Error | Trick, str], ...] = (
-        ("400", "400 not ready, though the video is completed", Error(kind="content_soon"), ""),
+        ("400", f"400 not ready, though the {what} is completed", Error(kind="content_soon"), ""),
         ("404", "404 (`*all`: the file has expired)", Error(kind="content_gone"), ""),
         ("410", "410 gone", Error(kind="content_removed"), ""),
-        ("json", "200 with a JSON error instead of the video", Trick.ARRAY, ""),
-        ("wrong", "200 video/mp4, but the bytes are no video", Trick.WRONG, ""),
+        ("json", f"200 with a JSON error instead of the {what}", Trick.ARRAY, ""),
+        ("wrong", f"200 video/mp4, but the bytes are no {what}", Trick.WRONG, ""),
         ("blank", "200 video/mp4 of no bytes", Trick.BLANK, ""),
         ("cut", "ends after VALUE bytes (0: half), short of Content-Length", Trick.CUT, "0"),
         ("reset-late", "the connection is reset after VALUE bytes (0: half)", Trick.BROKEN, "0"),
@@ -210,9 +211,9 @@ def _content() -> Iterator[Row]:
     )
     for name, does, act, value in rows:
         takes: Takes = "number" if value else ""
-        yield Row(name=f"content-{name}", stage=stage, does=does, act=act, takes=takes, value=value)
+        yield Row(name=f"{stage}-{name}", stage=stage, does=does, act=act, takes=takes, value=value)
     does = "302 to a signed path that wants no key; VALUE: its origin, such as http://localhost:PORT"
-    yield Row(name="content-redirect", stage=stage, does=does, act=Trick.REDIRECT, takes="word", times=None)
+    yield Row(name=f"{stage}-redirect", stage=stage, does=does, act=Trick.REDIRECT, takes="word", times=None)
 
 
 def _list() -> Iterator[Row]:
@@ -241,6 +242,7 @@ _TRAITS = (
     ("millis", "times in milliseconds", ""),
     ("no-progress", "no `progress` field", ""),
     ("no-expiry", "no `expires_at` field", ""),
+    ("no-source", "no `remixed_from_video_id` field", ""),
     ("cloud", "the file lies in a cloud store, and `/content` answers 400 with its link (sglang)", ""),
     ("list-lag", "shown in the list only VALUE seconds after it was made", "30"),
     ("list-hide", "never shown in the list; as a fault of the server the list is always empty", ""),
@@ -256,7 +258,8 @@ def _lasting(stage: Stage, rows: Sequence[tuple[str, str, str]]) -> Iterator[Row
 def _table() -> Iterator[Row]:
     yield from _submit()
     yield from _poll()
-    yield from _content()
+    yield from _content(Stage.CONTENT)
+    yield from _content(Stage.VARIANT)
     yield from _list()
     yield from _errors(Stage.DELETE)
     yield from _lasting(Stage.FATE, _FATES)

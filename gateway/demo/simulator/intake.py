@@ -55,7 +55,7 @@ class Intake:
             picture=picture if picture is not None else self._linked(fields.get("input_reference")),
         )
         if order.picture is not None:
-            self._look(order.picture)
+            self._look(order.picture, order.size)
         return order
 
     def prompt(self, fields: Mapping[str, object]) -> str:
@@ -132,11 +132,12 @@ class Intake:
             message = "The simulator fetches no pictures: 'image_url' must be a base64 data URL."
             raise self._dialect.refused(message, param="input_reference") from error
 
-    def _look(self, picture: bytes) -> None:
-        """Decode the picture. Raises Refused for what is none."""
+    def _look(self, picture: bytes, size: str) -> None:
+        """Decode the picture. Raises Refused for what is none, or for what is not as large as the video has to be."""
         try:
             with Image.open(io.BytesIO(picture), formats=_FORMATS) as image:
                 image.load()
+                given = f"{image.width}x{image.height}"
         except (
             OSError,
             ValueError,
@@ -146,3 +147,6 @@ class Intake:
         ) as error:
             message = "Invalid input_reference: the file is not a usable JPEG, PNG or WebP picture."
             raise self._dialect.refused(message, param="input_reference", code="invalid_image") from error
+        if self._dialect.pictures_match and given != size:
+            message = f"The picture is {given}, but must match the requested width and height: {size}."
+            raise self._dialect.refused(message, param="input_reference")

@@ -119,13 +119,13 @@ class Ledger:
                 self._save(video)
             return len(chosen)
 
-    def tally(self, video: Video, *, polls: int = 0, contents: int = 0, downloads: int = 0) -> None:
+    def tally(self, video: Video, *, polls: int = 0, contents: int = 0, variants: int = 0, downloads: int = 0) -> None:
         """Count what a video was asked for."""
         with self._change():
             video.polls += polls
             video.content_requests += contents
             video.downloads += downloads
-            self._counts.update(polls=polls, contents=contents, downloads=downloads)
+            self._counts.update(polls=polls, contents=contents, variants=variants, downloads=downloads)
             self._save(video)
 
     # -- faults ----------------------------------------------------------------------------------------------------

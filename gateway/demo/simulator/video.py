@@ -10,7 +10,7 @@ from gateway.demo.simulator.language import trait
 from gateway.demo.simulator.protocol import Failure, Seen, Status
 
 _QUEUED_UNTIL = 0.04
-_SHOWN = ("synonyms", "millis", "no-progress", "no-expiry", "cloud")
+_SHOWN = ("synonyms", "millis", "no-progress", "no-expiry", "no-source", "cloud")
 
 
 @dataclass(kw_only=True, slots=True)

@@ -64,6 +64,8 @@ class Lane:
     routes: Collection[tuple[str, ...]]
     """Of queued jobs: only those whose `routes` are among these."""
     max_concurrent: int
+    others: Collection[str] = ()
+    """The fingerprints of the upstream's other keys. A remix whose source one of them made is theirs alone."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

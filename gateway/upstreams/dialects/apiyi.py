@@ -2,7 +2,8 @@
 
 Source: https://docs.apiyi.com/en/api-capabilities/sora-2/overview, the API manual in apiyi-api/ai-api-code-samples
 (October 2025), and https://docs.laozhang.ai for `aspect_ratio`. The manual sends the key bare, today's pages send
-`Bearer`; both are taken. Its grok-imagine models want a JSON body and are therefore configured, not listed.
+`Bearer`; both are taken. Its grok-imagine models want a JSON body and are therefore configured, not listed. It names no
+remix; a new-api front end that has one is configured as `openai`.
 """
 
 from __future__ import annotations

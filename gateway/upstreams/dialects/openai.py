@@ -2,7 +2,8 @@
 
 Source: https://developers.openai.com/api/docs/guides/video-generation and the openapi.yaml of openai/openai-openapi,
 August 2026. There is no cancel: DELETE is documented for finished videos only, and tried all the same. OpenAI itself
-wanted a picture of the video's own dimensions; it is closed, and the clones that go on take any.
+wanted a picture of the video's own dimensions; it is closed, and the clones that go on take any;
+of one that does not, the settings say `image_must_match_size`.
 """
 
 from __future__ import annotations
@@ -30,5 +31,7 @@ OPENAI = Dialect(
         prompt_max=32000,
         can_list=True,
         can_cancel=True,
+        can_remix=True,
+        variants=("thumbnail", "spritesheet"),
     ),
 )

@@ -29,13 +29,14 @@ def test_the_books_tell_each_submission_apart_whatever_its_idempotency_key(clien
 
 
 def test_every_count_of_the_books_is_explained(start: Callable[..., Client]) -> None:
-    client = start(keys={"one": "sk-1"}, max_concurrent=1, requests_per_minute=8)
+    client = start(keys={"one": "sk-1"}, max_concurrent=1, requests_per_minute=9)
     owner = Client(client.simulator, "sk-1")
     video_id = owner.submit("a cat sim:content-redirect").json()["id"]
     for _ in range(2):
         owner.submit("another")
     client.simulator.render()
     owner.raw("GET", owner.get(f"/{video_id}/content").headers["Location"])
+    owner.get(f"/{video_id}/content?variant=thumbnail")
     owner.get("")
     owner.get(f"/{video_id}")
     owner.delete(f"/{owner.submit().json()['id']}")

@@ -16,6 +16,7 @@ class Azure(OpenAI):
 
     name: ClassVar[str] = "azure"
     path: ClassVar[str] = "/openai/v1"
+    pictures_match: ClassVar[bool] = True
     models: ClassVar[Mapping[str, Served]] = {
         "sora-2": Served(sizes=("720x1280", "1280x720"), seconds=(4, 8, 12)),
     }

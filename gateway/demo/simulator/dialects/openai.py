@@ -15,7 +15,7 @@ _SMALL = ("720x1280", "1280x720")
 _ALL = (*_SMALL, "1024x1792", "1792x1024", "1080x1920", "1920x1080")
 _LENGTHS = (4, 8, 12, 16, 20)
 _INVALID = "invalid_request_error"
-_HIDES = {"no-progress": "progress", "no-expiry": "expires_at"}
+_HIDES = {"no-progress": "progress", "no-expiry": "expires_at", "no-source": "remixed_from_video_id"}
 
 
 class OpenAI:
@@ -43,6 +43,8 @@ class OpenAI:
     retry_after: ClassVar[str] = "Retry-After"
     """The header that tells how long to wait."""
     prompt_max: ClassVar[int] = 32_000
+    pictures_match: ClassVar[bool] = False
+    """Whether a picture must be exactly as large as the video."""
     takes_json: ClassVar[bool] = True
     """Whether a submit may be JSON."""
     takes_forms: ClassVar[bool] = True

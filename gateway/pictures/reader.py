@@ -1,25 +1,24 @@
-"""Reference pictures: what is not really a PNG, JPEG or WebP of a sane size is refused before it costs anything."""
+"""Reading pictures: what is not really a PNG, JPEG or WebP of a sane size is refused before it costs anything."""
 
 from __future__ import annotations
 
-import base64
-import binascii
+import hashlib
 import io
 import threading
 from collections.abc import Mapping
-from urllib.parse import unquote_to_bytes
 
 from PIL import Image, UnidentifiedImageError
 
 from gateway.jobs.errors import InvalidField, Unavailable
 from gateway.jobs.intake import ReferenceImage
 from gateway.jobs.refusal_codes import RefusalCode
+from gateway.pictures.redrawing import redrawn, turn_of
+from gateway.pictures.stripping import stripped
 
 LARGEST_BYTES = 10 * 1024 * 1024
 MOST_PIXELS = 50_000_000
 LONGEST_SIDE = 16_384
-TYPES: Mapping[str, str] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp", "MPO": "image/jpeg"}
-"""MPO is what cameras make of a JPEG that carries a second picture; the first one counts."""
+TYPES: Mapping[str, str] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 ALLOWED = "Allowed: PNG, JPEG or WebP, at most 10 MB and 50 megapixels."
 
 _TURN_S = 10.0
@@ -43,7 +42,11 @@ class ImageReader:
         self._slots = threading.BoundedSemaphore(at_once)
 
     def read(self, data: bytes) -> ReferenceImage:
-        """Return the picture after decoding all of it; raises InvalidField, or Unavailable where too many wait."""
+        """Return the picture upright and without metadata, after decoding all of it.
+
+        The bytes stay as they came where there is nothing to change in them. Raises InvalidField, or Unavailable where
+        too many wait.
+        """
         if len(data) > LARGEST_BYTES:
             raise too_large()
         if not self._slots.acquire(timeout=_TURN_S):
@@ -59,10 +62,9 @@ def _decoded(data: bytes) -> ReferenceImage:
         _check_size(*_webp_canvas(data))
         with Image.open(io.BytesIO(data), formats=["PNG", "JPEG", "WEBP"]) as picture:
             _check_size(*picture.size)
-            kind = TYPES[picture.format or ""]
             # The header may promise anything: only decoding to the last row shows that the picture is whole.
             picture.load()
-            width, height = picture.size
+            return _cleaned(picture, data)
     except InvalidField:
         raise
     except UnidentifiedImageError as error:
@@ -72,7 +74,21 @@ def _decoded(data: bytes) -> ReferenceImage:
     except Exception as error:
         # Decoders raise anything at all on bytes that somebody made up.
         raise refused("The picture is broken or cut off.") from error
-    return ReferenceImage(data=data, content_type=kind, width=width, height=height)
+
+
+def _cleaned(picture: Image.Image, data: bytes) -> ReferenceImage:
+    """Return what goes upstream. An upstream that heeds no EXIF would lay the picture on its side."""
+    # MPO is what cameras make of a JPEG that carries a second picture; the first one counts.
+    kind = "JPEG" if picture.format == "MPO" else picture.format or ""
+    usual = turn_of(picture) is None and picture.mode != "CMYK"
+    clean, size = stripped(data, kind) if usual else None, picture.size
+    if clean is None:
+        drawn = redrawn(picture, kind, data, largest=LARGEST_BYTES)
+        if drawn is None:
+            raise refused("Upright and without metadata, the picture takes more than 10 MB.", code="image_too_large")
+        clean, kind, size = drawn.data, drawn.kind, drawn.size
+    sent = hashlib.sha256(data).hexdigest()
+    return ReferenceImage(data=clean, content_type=TYPES[kind], width=size[0], height=size[1], sent_sha256=sent)
 
 
 def _check_size(width: int, height: int) -> None:
@@ -95,15 +111,3 @@ def _webp_canvas(data: bytes) -> tuple[int, int]:
         bits = int.from_bytes(data[21:25], "little")
         return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
     return int.from_bytes(data[26:28], "little") & 0x3FFF, int.from_bytes(data[28:30], "little") & 0x3FFF
-
-
-def from_data_url(url: str) -> bytes:
-    """Return the bytes of a `data:` URL; raises InvalidField."""
-    head, comma, text = url.partition(",")
-    if not comma:
-        raise refused("The data URL has no comma before its data.")
-    try:
-        raw = unquote_to_bytes(text)
-        return base64.b64decode(raw, validate=True) if head.lower().endswith(";base64") else raw
-    except (binascii.Error, ValueError) as error:
-        raise refused("The data URL is not valid base64.") from error
