@@ -78,6 +78,22 @@ test('a finished video is downloaded', async () => {
   assert.equal(sha256(film), video.content.sha256);
 });
 
+test('every variant is downloaded', async () => {
+  const video = await finished(client, (await client.videos.create({ prompt: 'node: a cat in pictures' })).id);
+  for (const [variant, type] of [['video', 'video/mp4'], ['thumbnail', 'image/'], ['spritesheet', 'image/']]) {
+    const answer = await client.videos.downloadContent(video.id, { variant });
+    assert.ok(answer.headers.get('content-type').startsWith(type), variant);
+    assert.ok((await answer.arrayBuffer()).byteLength > 0);
+  }
+});
+
+test('a finished video is remixed', async () => {
+  const source = await finished(client, (await client.videos.create({ prompt: 'node: a cat to remix' })).id);
+  const remix = await client.videos.remix(source.id, { prompt: 'node: the cat, remixed' });
+  assert.deepEqual([remix.status, remix.remixed_from_video_id], ['queued', source.id]);
+  assert.equal((await finished(client, remix.id)).status, 'completed');
+});
+
 test('a video that is not finished says when to ask again', async () => {
   const { data, response } = await client.videos.create({ prompt: 'node: a cat to wait for' }).withResponse();
   assert.ok(Number(response.headers.get('openai-poll-after-ms')) > 0);
