@@ -9,7 +9,9 @@ import time
 from functools import partial
 from typing import Any
 
+from requests import PreparedRequest
 from requests.adapters import HTTPAdapter
+from urllib3 import BaseHTTPResponse
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
@@ -200,6 +202,19 @@ class Adapter(HTTPAdapter):
     def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **kw: Any) -> None:  # noqa: FBT001, FBT002
         """Make the pool manager with our TLS context and block size."""
         super().init_poolmanager(connections, maxsize, block, ssl_context=self._tls, blocksize=self._block_size, **kw)
+
+    def open(self, request: PreparedRequest, *, timeout_s: float) -> BaseHTTPResponse:
+        """Send a request; return the answer with its body unread. Raises what requests and the connection raise."""
+        answer: Any = self.send(request, timeout=(timeout_s, timeout_s))
+        return answer  # type: ignore[no-any-return]
+
+    def build_response(self, req: Any, resp: Any) -> Any:  # noqa: ARG002
+        """Return urllib3's answer as it is: requests would look through it for cookies."""
+        return resp
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:  # noqa: ARG002
+        """Return the path and query: there is no proxy to choose."""
+        return request.path_url
 
     def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
         """Return host, port and scheme only: requests would have each connection load the certificates again."""

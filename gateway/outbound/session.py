@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import http.cookiejar
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,12 +42,6 @@ class Reply:
     """The address that answered."""
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: Any) -> None:  # noqa: ARG002
-        """None: even without following, requests would read a redirect's whole body to prepare the next request."""
-        return
-
-
 class Outbound:
     """Requests to one kind of remote: upstreams, receivers, a store. Safe from many threads.
 
@@ -80,15 +72,11 @@ class Outbound:
         self._owns_finder = guard is None
         self._connect_timeout_s = connect_timeout_s
         self._calls = Calls()
-        self._session = _Session()
-        self._session.trust_env = False
-        self._session.cookies.set_policy(http.cookiejar.DefaultCookiePolicy(allowed_domains=()))
-        self._session.headers = CaseInsensitiveDict(
-            {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        )
+        self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         if not reuse:
-            self._session.headers["Connection"] = "close"
-        adapter = Adapter(
+            self._headers["Connection"] = "close"
+        # No requests.Session: looking for cookies, hooks, proxies and redirects would cost as much as the request.
+        self._adapter = Adapter(
             calls=self._calls,
             finder=self._finder,
             resolve_timeout_s=resolve_timeout_s,
@@ -97,8 +85,6 @@ class Outbound:
             block_size=block_size,
             pool_size=pool_size,
         )
-        self._session.mount("http://", adapter)
-        self._session.mount("https://", adapter)
 
     def exchange(
         self,
@@ -121,9 +107,9 @@ class Outbound:
         nothing. Raises NotSent or AnswerLost.
         """
         started = time.monotonic()
-        request = requests.Request(method, url, headers=headers, data=data, files=files, json=json, params=params)
         call = self._call(deadline_s, before_send)
-        with contextlib.closing(self._open(request, call)) as stream:
+        prepared = self._prepared(method, url, headers, data=data, files=files, json=json, params=params)
+        with contextlib.closing(self._open(prepared, call)) as stream:
             body = stream.read_up_to(max_body + 1)
         return Reply(
             status=stream.status,
@@ -134,6 +120,7 @@ class Outbound:
             peer=stream.peer,
         )
 
+    @contextlib.contextmanager
     def stream(
         self,
         method: str,
@@ -146,36 +133,24 @@ class Outbound:
         data: Any = None,
         params: Any = None,
         before_send: Callable[[], bool] | None = None,
-    ) -> AbstractContextManager[Stream]:
+    ) -> Iterator[Stream]:
         """Send a request and leave the answer's body to be read inside the `with`. Raises NotSent or AnswerLost.
 
         The head must be there within `first_byte_s` seconds, no read may wait longer than `stall_s`, and all of it may
         take `deadline_s` seconds, or any time where that is None.
         """
-        request = requests.Request(method, url, headers=headers, data=data, params=params)
-        return self._stream(request, first_byte_s=first_byte_s, stall_s=stall_s, deadline_s=deadline_s, ask=before_send)
+        started = time.monotonic()
+        call = self._call(first_byte_s if deadline_s is None else min(first_byte_s, deadline_s), before_send)
+        prepared = self._prepared(method, url, headers, data=data, params=params)
+        with contextlib.closing(self._open(prepared, call)) as stream:
+            stream.limit(stall_s=stall_s, at=None if deadline_s is None else started + deadline_s)
+            yield stream
 
     def close(self) -> None:
         """Close the kept connections and let the resolver's threads end; a guard is closed by who made it."""
-        self._session.close()
+        self._adapter.close()
         if self._owns_finder:
             self._finder.close()
-
-    @contextlib.contextmanager
-    def _stream(
-        self,
-        request: requests.Request,
-        *,
-        first_byte_s: float,
-        stall_s: float,
-        deadline_s: float | None,
-        ask: Callable[[], bool] | None,
-    ) -> Iterator[Stream]:
-        started = time.monotonic()
-        call = self._call(first_byte_s if deadline_s is None else min(first_byte_s, deadline_s), ask)
-        with contextlib.closing(self._open(request, call)) as stream:
-            stream.limit(stall_s=stall_s, at=None if deadline_s is None else started + deadline_s)
-            yield stream
 
     def _call(self, seconds: float, before_send: Callable[[], bool] | None) -> Call:
         now = time.monotonic()
@@ -186,12 +161,29 @@ class Outbound:
             before_send=before_send,
         )
 
-    def _open(self, request: requests.Request, call: Call) -> Stream:
-        self._finder.admit(str(request.url))
+    def _prepared(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None,
+        *,
+        data: Any = None,
+        files: Any = None,
+        json: Any = None,
+        params: Any = None,
+    ) -> requests.PreparedRequest:
+        self._finder.admit(url)
+        prepared = requests.PreparedRequest()
         try:
-            prepared = self._session.prepare_request(request)
+            prepared.prepare_method(method)
+            prepared.prepare_url(url, params)
+            prepared.prepare_headers(CaseInsensitiveDict(self._headers, **(headers or {})))
+            prepared.prepare_body(data, files, json)
         except (requests.RequestException, ValueError) as error:
             raise NotSent("invalid") from error
+        return prepared
+
+    def _open(self, prepared: requests.PreparedRequest, call: Call) -> Stream:
         try:
             return self._send(prepared, call)
         except AnswerLost as lost:
@@ -203,8 +195,7 @@ class Outbound:
         outer, self._calls.call = self._calls.call, call
         seconds = max(0.001, call.at - time.monotonic())
         try:
-            response = self._session.send(prepared, stream=True, allow_redirects=False, timeout=(seconds, seconds))
-            return Stream(response=response, call=call)
+            return Stream(response=self._adapter.open(prepared, timeout_s=seconds), call=call)
         except _NETWORK as error:
             call.finish()
             raise call.lost("malformed" if call.sent else "invalid") from error

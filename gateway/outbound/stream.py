@@ -6,7 +6,7 @@ import http.client
 from collections.abc import Mapping
 from typing import Any
 
-import requests
+from urllib3 import BaseHTTPResponse
 
 from gateway.outbound.call import Call
 from gateway.outbound.errors import AnswerLost
@@ -15,12 +15,12 @@ from gateway.outbound.errors import AnswerLost
 class Stream:
     """Status and headers, and the body as it comes. Use it from one thread at a time."""
 
-    def __init__(self, *, response: requests.Response, call: Call) -> None:
-        self.status: int = response.status_code
+    def __init__(self, *, response: BaseHTTPResponse, call: Call) -> None:
+        self.status = response.status
         self.headers: Mapping[str, str] = response.headers
         self.peer = call.peer
-        self._raw = response.raw
-        self._answer: Any = response.raw._original_response  # noqa: SLF001
+        self._raw = response
+        self._answer: Any = response._original_response  # type: ignore[attr-defined]  # noqa: SLF001
         self._call = call
         self._ended = False
 
