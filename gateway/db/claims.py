@@ -3,14 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from gateway.db.conditions import is_due, is_status
 from gateway.db.engine import Database
 from gateway.db.rows import job_of, routes_text
 from gateway.db.tables import jobs
-from gateway.jobs.job import Job, Status
+from gateway.jobs.job import UNFINISHED, Job, Status
+
+_NOW: sa.BindParameter[float] = sa.bindparam("now")
+_LIMIT: sa.BindParameter[int] = sa.bindparam("limit")
+
+
+def _claim_of(which: sa.ColumnElement[bool]) -> ReturningUpdate[Any]:
+    # Materialised, since PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) more than once
+    # and then take more than n. SQLite leaves the lock clause out; its transaction is alone anyway.
+    picked = (
+        sa.select(jobs.c.id)
+        .where(which)
+        .order_by(jobs.c.due_at)
+        .limit(_LIMIT)
+        .with_for_update(skip_locked=True)
+        .cte("picked")
+        .prefix_with("MATERIALIZED", dialect="postgresql")
+    )
+    return (
+        sa.update(jobs)
+        .where(jobs.c.id.in_(sa.select(picked.c.id)))
+        .values(
+            due_at=sa.bindparam("until"),
+            claim_token=jobs.c.claim_token + 1,
+            claimed_by=sa.bindparam("worker"),
+            claimed_at=_NOW,
+        )
+        .returning(*jobs.c)
+    )
+
+
+# Put together once: every tick asks for them, and putting one together costs more than SQLite's answer to it.
+_ANY_DUE = {status: sa.select(jobs.c.id).where(is_due(status, _NOW)).limit(1) for status in UNFINISHED}
+_CLAIM = {status: _claim_of(is_due(status, _NOW)) for status in UNFINISHED}
+
+_OF_KEY = (jobs.c.upstream == sa.bindparam("of"), jobs.c.key_fingerprint == sa.bindparam("fingerprint"))
+_SOON = sa.and_(is_due(Status.RENDERING, sa.bindparam("before")), *_OF_KEY)
+_ANY_OF_KEY = sa.select(jobs.c.id).where(is_due(Status.RENDERING, _NOW), *_OF_KEY).limit(1)
+_SOON_OF_KEY = sa.select(jobs.c.id).where(_SOON).limit(_LIMIT)
+_CLAIM_ROUND = _claim_of(_SOON)
 
 
 class SqlClaims:
@@ -21,9 +62,10 @@ class SqlClaims:
 
     def due(self, status: Status, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim up to `limit` due jobs in `status`, the longest due first."""
-        if limit <= 0 or not self._any_due(status, now):
+        # Looked at before the writer's lock is asked for: most ticks find nothing.
+        if limit <= 0 or not self._found(_ANY_DUE[status], now=now):
             return []
-        return self._claim(is_due(status, now), worker=worker, limit=limit, until=now + lease_s, now=now)
+        return self._claim(_CLAIM[status], worker=worker, limit=limit, until=now + lease_s, now=now)
 
     def round(
         self,
@@ -41,41 +83,20 @@ class SqlClaims:
 
         Nothing is claimed unless one is due now, and `least` are due before `until`.
         """
-        theirs = (jobs.c.upstream == upstream, jobs.c.key_fingerprint == fingerprint)
-        soon = sa.and_(is_due(Status.RENDERING, until), *theirs)
-        with self._database.read() as connection:
-            first = connection.scalars(sa.select(jobs.c.due_at).where(soon).order_by(jobs.c.due_at).limit(least)).all()
-        if len(first) < least or first[0] > now:
+        key = {"of": upstream, "fingerprint": fingerprint}
+        if not self._found(_ANY_OF_KEY, now=now, **key):
             return []
-        return self._claim(soon, worker=worker, limit=limit, until=now + lease_s, now=now)
+        if self._found(_SOON_OF_KEY, before=until, limit=least, **key) < least:
+            return []
+        return self._claim(_CLAIM_ROUND, worker=worker, limit=limit, until=now + lease_s, now=now, before=until, **key)
 
-    def _claim(
-        self, which: sa.ColumnElement[bool], *, worker: str, limit: int, until: float, now: float
-    ) -> Sequence[Job]:
-        # Materialised, since PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) more than once
-        # and then take more than n. SQLite leaves the lock clause out; its transaction is alone anyway.
-        picked = (
-            sa.select(jobs.c.id)
-            .where(which)
-            .order_by(jobs.c.due_at)
-            .limit(limit)
-            .with_for_update(skip_locked=True)
-            .cte("picked")
-            .prefix_with("MATERIALIZED", dialect="postgresql")
-        )
-        statement = (
-            sa.update(jobs)
-            .where(jobs.c.id.in_(sa.select(picked.c.id)))
-            .values(due_at=until, claim_token=jobs.c.claim_token + 1, claimed_by=worker, claimed_at=now)
-            .returning(*jobs.c)
-        )
-        with self._database.write() as connection:
-            return [job_of(row) for row in connection.execute(statement).mappings()]
-
-    def _any_due(self, status: Status, now: float) -> bool:
-        """Look before asking for the writer's lock: most ticks find nothing."""
+    def _found(self, statement: sa.Select[Any], **values: object) -> int:
         with self._database.read() as connection:
-            return connection.scalar(sa.select(jobs.c.id).where(is_due(status, now)).limit(1)) is not None
+            return len(connection.execute(statement, values).all())
+
+    def _claim(self, statement: ReturningUpdate[Any], **values: object) -> Sequence[Job]:
+        with self._database.write() as connection:
+            return [job_of(row) for row in connection.execute(statement, values).mappings()]
 
     def holds(self, job: Job) -> bool:
         """Whether the claim under which this job was read is still the last one and the job has not moved on."""

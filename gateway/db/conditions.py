@@ -22,7 +22,7 @@ def is_unfinished() -> sa.ColumnElement[bool]:
     return jobs.c.status.in_([sa.literal_column(f"'{status}'") for status in IN_HAND])
 
 
-def is_due(status: Status, now: float) -> sa.ColumnElement[bool]:
+def is_due(status: Status, now: float | sa.BindParameter[float]) -> sa.ColumnElement[bool]:
     """A job in this unfinished status is due."""
     return sa.and_(is_status(status), is_unfinished(), jobs.c.due_at <= now)
 
