@@ -216,10 +216,10 @@ class Adapter(HTTPAdapter):
         """Return the path and query: there is no proxy to choose."""
         return request.path_url
 
-    def build_connection_pool_key_attributes(self, request: Any, verify: Any, cert: Any = None) -> Any:
-        """Return host, port and scheme only: requests would have each connection load the certificates again."""
-        host, _ = super().build_connection_pool_key_attributes(request, verify, cert)
-        return host, {}
+    def get_connection_with_tls_context(self, request: PreparedRequest, *_args: Any, **_kw: Any) -> HTTPConnectionPool:
+        """Return the pool of the URL's origin: requests would have each connection load the certificates again."""
+        pool: HTTPConnectionPool = self.poolmanager.connection_from_url(request.url or "")
+        return pool
 
     def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
         """Nothing: the TLS context decides."""

@@ -24,6 +24,7 @@ _WORDS: Mapping[State, str] = {
 STATES: Mapping[str, State] = {word: state for state, words in _WORDS.items() for word in words.split()}
 """Every status word met in the field, normalised, and its meaning; most are from new-api's sora adaptor."""
 
+_UNFINISHED: frozenset[State | None] = frozenset({"queued", "in_progress"})
 _VAGUE = frozenset({"error", "errored", "fail", "rejected"})
 _ID_MAX = 1024
 _URL_MAX = 8192
@@ -104,12 +105,13 @@ def read_job(
         return None
     word = normal(_status(job))
     state = (words or {}).get(word, STATES.get(word))
-    if state not in {"queued", "in_progress"} and not any(job.get(name) for name in _JOB_FIELDS):
+    if state not in _UNFINISHED and not any(job.get(name) for name in _JOB_FIELDS):
         return None
     problem = job_error(job)
     if problem is None and state == "failed":
         problem = beside_error(job)
-    urls = tuple(content_urls({name: value for name, value in job.items() if name not in unread}))
+    # What is not finished has no content yet, and nearly every answer to a poll is of that kind.
+    urls = () if state in _UNFINISHED else tuple(content_urls(_without(job, unread)))
     return Snapshot(
         id=find_id(job),
         word=word,
@@ -145,6 +147,10 @@ def content_urls(job: Mapping[str, object]) -> list[str]:
     """Return where the finished content may lie, best first: every field that any known upstream puts it in."""
     holders = [holder for holder in (job, job.get("data")) if isinstance(holder, Mapping)]
     return list(dict.fromkeys(url for holder in holders for url in _urls_of(holder)))[:_URLS_MAX]
+
+
+def _without(job: Mapping[str, object], names: Collection[str]) -> Mapping[str, object]:
+    return {name: value for name, value in job.items() if name not in names}
 
 
 def _urls_of(holder: Mapping[str, object]) -> Iterator[str]:
