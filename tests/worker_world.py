@@ -35,6 +35,7 @@ from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step
 from gateway.worker.transfer import TransferStep
 from gateway.worker.variants import Variants
+from gateway.worker.wakes import Wakes
 from tests.contracts.world import NOW, World
 from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, read_picture
 
@@ -120,8 +121,13 @@ class Worker:
     def __post_init__(self) -> None:
         self.world = World(self.database)
         self.metrics = Metrics()
+        self.wakes = Wakes()
         self.persistence = Persistence(
-            recorder=self.world.recorder, stopping=self.stopping, metrics=self.metrics, delays_s=(0, 0)
+            recorder=self.world.recorder,
+            stopping=self.stopping,
+            metrics=self.metrics,
+            wakes=self.wakes,
+            delays_s=(0, 0),
         )
         offer = Offer(upstream="main", upstream_model="sora-2", sizes=("720x1280",), seconds=(4,), prompt_max=32000)
         route = Route(

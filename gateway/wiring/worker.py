@@ -7,6 +7,7 @@ import random
 import secrets
 import socket
 import threading
+from functools import partial
 
 from gateway import clock
 from gateway.db.claims import SqlClaims
@@ -45,6 +46,7 @@ from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
 from gateway.worker.transfer import TransferStep
 from gateway.worker.variants import Variants
+from gateway.worker.wakes import DELIVER, SUBMIT, TRANSFER, Wakes
 
 
 def worker_process(installation: Installation, *, stopping: threading.Event) -> WorkerProcess:
@@ -52,7 +54,10 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
     installation.settings.require("GATEWAY_UPSTREAM_URL", "GATEWAY_S3_BUCKET")
     limits = _limits(installation)
     metrics = Metrics()
-    persistence = Persistence(recorder=SqlRecorder(installation.database), stopping=stopping, metrics=metrics)
+    wakes = Wakes()
+    persistence = Persistence(
+        recorder=SqlRecorder(installation.database), stopping=stopping, metrics=metrics, wakes=wakes
+    )
     routes = Routes(
         upstreams={upstream.name: _route(upstream) for upstream in installation.upstreams.values()},
         catalogue=installation.catalogue,
@@ -66,12 +71,19 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         persistence=persistence,
         stopping=stopping,
         metrics=metrics,
+        wakes=wakes,
     )
     queries = SqlQueries(installation.database)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     return WorkerProcess(
         worker=name,
-        ticker=Ticker(worker=name, steps=steps, database_now=installation.database.now, monotonic=clock.monotonic),
+        ticker=Ticker(
+            worker=name,
+            steps=steps,
+            database_now=installation.database.now,
+            monotonic=clock.monotonic,
+            wakes=wakes,
+        ),
         housekeeping=Housekeeping(
             claims=SqlClaims(installation.database),
             workers=SqlWorkers(installation.database),
@@ -154,6 +166,7 @@ def _steps(
     persistence: Persistence,
     stopping: threading.Event,
     metrics: Metrics,
+    wakes: Wakes,
 ) -> list[tuple[Step, Pool]]:
     """Make the steps in order of precedence: what comes first spends a key's request rate first."""
     claims, lanes = SqlClaims(installation.database), SqlLanes(installation.database)
@@ -192,14 +205,19 @@ def _steps(
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
     rounds = RoundStep(routes=routes, claims=claims, polls=poll, limits=limits, rests=Rests())
     abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
+    deliver = _deliver(installation, limits, metrics, persistence)
+
+    def pooled(name: str, step: Step, threads: int) -> tuple[Step, Pool]:
+        return step, Pool(name, threads, freed=partial(wakes.freed, name))
+
     return [
-        (submit, Pool("submit", SUBMITTERS)),
-        (reconcile, Pool("reconcile", RECONCILERS)),
-        (transfer, Pool("transfer", TRANSFERS)),
-        (_deliver(installation, limits, metrics, persistence), Pool("deliver", DELIVERERS)),
-        (rounds, Pool("round", ROUNDERS)),
-        (poll, Pool("poll", POLLERS)),
-        (abandoned, Pool("abandoned", CLEANERS)),
+        pooled(SUBMIT, submit, SUBMITTERS),
+        pooled("reconcile", reconcile, RECONCILERS),
+        pooled(TRANSFER, transfer, TRANSFERS),
+        pooled(DELIVER, deliver, DELIVERERS),
+        pooled("round", rounds, ROUNDERS),
+        pooled("poll", poll, POLLERS),
+        pooled("abandoned", abandoned, CLEANERS),
     ]
 
 

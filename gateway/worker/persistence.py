@@ -11,6 +11,7 @@ from gateway.jobs.errors import StaleJob, Unavailable
 from gateway.jobs.lifecycle import Transition
 from gateway.jobs.ports import Recorder
 from gateway.observability.metrics import Metrics
+from gateway.worker.wakes import Wakes, made_due
 
 log = logging.getLogger(__name__)
 
@@ -29,10 +30,12 @@ class Persistence:
         recorder: Recorder,
         stopping: threading.Event,
         metrics: Metrics,
+        wakes: Wakes,
         delays_s: Sequence[float] = RETRY_DELAYS_S,
     ) -> None:
         self._recorder = recorder
         self._metrics = metrics
+        self._wakes = wakes
         self._stopping = stopping
         self._delays_s = delays_s
 
@@ -54,6 +57,7 @@ class Persistence:
         except StaleJob:
             log.info("Video %s moved on before: %s.", transition.before.id, transition.event)
             return False
+        self._wakes.wake(*made_due(transition))
         job = transition.after
         if job.final:
             self._metrics.video_finished(status=job.status, code=job.error.code if job.error else "")

@@ -15,12 +15,15 @@ log = logging.getLogger(__name__)
 class Pool:
     """A fixed number of threads that takes no more work than it can begin at once."""
 
-    def __init__(self, name: str, threads: int) -> None:
+    def __init__(self, name: str, threads: int, *, freed: Callable[[], None] = lambda: None) -> None:
+        """`freed` is called whenever a piece of work has ended and its place is free again."""
+        self.name = name
+        self.threads = threads
+        self._freed = freed
         self._executor = ThreadPoolExecutor(max_workers=threads, thread_name_prefix=name)
         self._free = threads
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
-        self._threads = threads
 
     @property
     def free(self) -> int:
@@ -47,11 +50,12 @@ class Pool:
             with self._idle:
                 self._free += 1
                 self._idle.notify_all()
+            self._freed()
 
     def wait_idle(self, timeout_s: float) -> bool:
         """Wait until nothing is under way; whether that came true in time."""
         with self._idle:
-            return self._idle.wait_for(lambda: self._free == self._threads, timeout_s)
+            return self._idle.wait_for(lambda: self._free == self.threads, timeout_s)
 
     def close(self) -> None:
         """Take no more work; does not wait for what is under way."""

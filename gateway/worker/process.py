@@ -1,11 +1,11 @@
-"""The worker as a process: APScheduler is its metronome, SIGTERM its end."""
+"""The worker as a process: APScheduler is its metronome, wake-ups come in between, SIGTERM is its end."""
 
 from __future__ import annotations
 
 import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC
 
 from apscheduler.executors.pool import ThreadPoolExecutor
@@ -42,17 +42,19 @@ class WorkerProcess:
     stopping: threading.Event
     reroute: Callable[[], object]
     """Gives what waits the routes of the present settings; called once, before the first tick."""
-    ticking: threading.Lock = field(default_factory=threading.Lock)
 
     def run(self) -> None:
         """Work until `stopping` is set, then finish or release what is claimed."""
         if not self._joined():
             return
+        # The one thread that ticks. The metronome has every step asked, and whoever makes something due has its own.
+        ticking = threading.Thread(target=self.ticker.run, name="ticker", daemon=True)
+        ticking.start()
         scheduler = self._scheduler()
         scheduler.start()
         log.info("Worker %s is at work.", self.worker)
         self.stopping.wait()
-        self._stop(scheduler)
+        self._stop(scheduler, ticking)
 
     def _joined(self) -> bool:
         """Enter this worker, as soon as the database is there; False where it is stopped before that."""
@@ -71,7 +73,7 @@ class WorkerProcess:
         # A lost tick is made up by the next one, so they coalesce and are never late enough to be dropped. A thread for
         # each, so that none waits for another.
         acts: Mapping[str, tuple[Callable[[], object], float]] = {
-            "tick": (self._tick, TICK_S),
+            "tick": (self.ticker.beat, TICK_S),
             "beat": (lambda: self._unless_away(self._beat), BEAT_S),
             "housekeeping": (lambda: self._unless_away(self.housekeeping.tick), HOUSEKEEPING_S),
             "sweep": (lambda: self._unless_away(self.housekeeping.sweep), HOUSEKEEPING_S),
@@ -85,11 +87,6 @@ class WorkerProcess:
             scheduler.add_job(act, "interval", seconds=seconds, id=name)
         return scheduler
 
-    def _tick(self) -> None:
-        with self.ticking:
-            if not self.stopping.is_set():
-                self.ticker.tick()
-
     def _beat(self, now: float) -> None:
         self.workers.beat(self.worker, now=now)
 
@@ -99,14 +96,14 @@ class WorkerProcess:
         except Unavailable as error:
             log.warning("The database is away: %s", error.message)
 
-    def _stop(self, scheduler: BackgroundScheduler) -> None:
+    def _stop(self, scheduler: BackgroundScheduler, ticking: threading.Thread) -> None:
         log.info("Worker %s stops: no new claims.", self.worker)
         until = self.monotonic() + STOP_WITHIN_S
         for job in ("tick", "housekeeping", "sweep"):
             scheduler.remove_job(job)
+        self.ticker.wakes.close()
         # A tick under way still begins what it claims: only after it is "idle" the end.
-        if self.ticking.acquire(timeout=max(0.0, until - self.monotonic())):
-            self.ticking.release()
+        ticking.join(max(0.0, until - self.monotonic()))
         for pool in self.pools:
             pool.wait_idle(max(0.0, until - self.monotonic()))
         # The beat went on until here: what is finished late must not be taken over meanwhile.

@@ -7,6 +7,7 @@ import threading
 import time as real_time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Self
 
 import pytest
@@ -19,6 +20,7 @@ from gateway.worker.moment import Moment
 from gateway.worker.pools import Pool
 from gateway.worker.process import WorkerProcess
 from gateway.worker.ticks import Step, Ticker
+from gateway.worker.wakes import Wakes
 from tests.worker_world import Time, Worker
 
 SOON_S = 10.0
@@ -50,13 +52,16 @@ def away() -> Unavailable:
     return Unavailable("away", code="unavailable")
 
 
-def ticker(*steps: tuple[Step, Pool], now: Callable[[], float] | None = None) -> Ticker:
-    return Ticker(worker="w", steps=steps, database_now=now or Time(), monotonic=Time())
+def ticker(*steps: tuple[Step, Pool], now: Callable[[], float] | None = None, wakes: Wakes | None = None) -> Ticker:
+    return Ticker(worker="w", steps=steps, database_now=now or Time(), monotonic=Time(), wakes=wakes or Wakes())
 
 
 @contextmanager
-def pools(*threads: int) -> Iterator[list[Pool]]:
-    made = [Pool("test", count) for count in threads]
+def pools(*threads: int, wakes: Wakes | None = None) -> Iterator[list[Pool]]:
+    made = []
+    for number, count in enumerate(threads):
+        name = f"pool{number}"
+        made.append(Pool(name, count, freed=partial(wakes.freed, name)) if wakes else Pool(name, count))
     yield made
     for pool in made:
         pool.close()
@@ -112,6 +117,108 @@ def test_a_step_that_cannot_claim_keeps_no_other_from_its_work(
     assert "Failing" in caplog.text
 
 
+@contextmanager
+def running(one: Ticker) -> Iterator[None]:
+    """The ticker in a thread of its own, and no metronome: every tick is a wake-up."""
+    thread = threading.Thread(target=one.run)
+    thread.start()
+    yield
+    one.wakes.close()
+    thread.join(SOON_S)
+    assert not thread.is_alive()
+
+
+class Counted(Piecework):
+    """A step that sets `enough` once it was asked so often."""
+
+    def __init__(self, work: Callable[[], None], *, times: int, most: int | None = None) -> None:
+        super().__init__(work)
+        self.times = times
+        self.most = most
+        self.enough = threading.Event()
+
+    def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+        work = super().claim(worker=worker, limit=limit, moment=moment)
+        if len(self.limits) >= self.times:
+            self.enough.set()
+        return work[: self.most]
+
+
+def test_a_pool_that_was_filled_is_filled_again_as_its_places_come_free() -> None:
+    wakes, step = Wakes(), Counted(lambda: None, times=20)
+    with pools(4, wakes=wakes) as [pool], running(ticker((step, pool), wakes=wakes)):
+        wakes.wake(pool.name)
+        assert step.enough.wait(SOON_S)
+
+
+class Noted(Wakes):
+    """Remembers what it was told of the pools."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[bool, int]] = []
+
+    def begun(self, name: str, *, full: bool, under_way: int) -> None:
+        self.told.append((full, under_way))
+        super().begun(name, full=full, under_way=under_way)
+
+
+def test_only_a_step_that_filled_its_pool_is_asked_before_the_metronome() -> None:
+    wakes, release = Noted(), threading.Event()
+    step = Counted(lambda: release.wait(SOON_S) and None, times=1, most=3)
+    with pools(4) as [pool]:
+        one = ticker((step, pool), wakes=wakes)
+        assert [one.tick(), one.tick(), one.tick()] == [3, 1, 0]
+        assert wakes.told == [(False, 3), (True, 4)]
+        release.set()
+
+
+@pytest.mark.parametrize("error", [away(), ValueError("a fault")])
+def test_a_step_that_cannot_claim_is_left_to_the_metronome(error: Exception) -> None:
+    wakes = Wakes()
+    asked = threading.Semaphore(0)
+
+    class Broken(Failing):
+        def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
+            asked.release()
+            return super().claim(worker=worker, limit=limit, moment=moment)
+
+    with pools(2, wakes=wakes) as [pool]:
+        one = ticker((Broken(error), pool), wakes=wakes)
+        with running(one):
+            one.beat()
+            assert asked.acquire(timeout=SOON_S)
+            one.beat()
+            assert asked.acquire(timeout=SOON_S)
+        assert not asked.acquire(blocking=False)
+
+
+def test_a_step_with_always_more_to_do_starves_no_other() -> None:
+    wakes, greedy, modest = Wakes(), Piecework(lambda: None), Counted(lambda: None, times=30, most=1)
+    with pools(2, 1, wakes=wakes) as [first, second]:
+        one = ticker((greedy, first), (modest, second), wakes=wakes)
+        with running(one):
+            one.beat()
+            assert modest.enough.wait(SOON_S)
+
+
+def test_a_tick_that_fails_is_not_the_last_one(caplog: pytest.LogCaptureFixture) -> None:
+    wakes, asked = Wakes(), threading.Event()
+
+    def now() -> float:
+        asked.set()
+        raise ValueError("a clock that broke")
+
+    with pools(1) as [pool]:
+        one = ticker((Piecework(lambda: None), pool), now=now, wakes=wakes)
+        with caplog.at_level(logging.ERROR), running(one):
+            for _ in range(2):
+                one.beat()
+                assert asked.wait(SOON_S)
+                asked.clear()
+    assert caplog.text.count("a clock that broke") >= 2
+
+
 class Running:
     """A worker's process in a thread of the test."""
 
@@ -123,6 +230,7 @@ class Running:
             steps=((worker.submit, self.pools[0]), (worker.poll, self.pools[1])),
             database_now=now or worker.time,
             monotonic=real_time.monotonic,
+            wakes=worker.wakes,
         )
         self.process = WorkerProcess(
             worker=worker.name,
@@ -194,11 +302,12 @@ def test_a_worker_that_cannot_finish_in_time_ends_without_taking_leave(
     worker.world.workers.leave(worker.name)
 
 
-def test_nothing_is_claimed_any_more_once_a_stop_was_asked_for(worker: Worker) -> None:
-    worker.stopping.set()
+def test_nothing_is_claimed_any_more_once_the_wake_ups_are_closed(worker: Worker) -> None:
     worker.posted()
     running = Running(worker)
-    running.process._tick()
+    running.ticker.beat()
+    worker.wakes.close()
+    running.ticker.run()
     assert worker.upstream.posts == []
     assert all(pool.free == 2 for pool in running.pools)
 

@@ -10,6 +10,7 @@ import pytest
 from gateway.jobs.errors import StaleJob, Unavailable
 from gateway.observability.metrics import Metrics
 from gateway.worker.persistence import Persistence
+from gateway.worker.wakes import Wakes
 
 
 class Nowhere:
@@ -27,6 +28,7 @@ def persistence(*, stopping: bool = False, tries: int = 3) -> Persistence:
         recorder=Nowhere(),  # type: ignore[arg-type]
         stopping=event,
         metrics=Metrics(),
+        wakes=Wakes(),
         delays_s=[0.0] * tries,
     )
 
