@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from gateway.db.engine import Database
@@ -35,7 +36,7 @@ from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step
 from gateway.worker.transfer import TransferStep
 from gateway.worker.variants import Variants
-from gateway.worker.wakes import Wakes
+from gateway.worker.wakes import DELIVER, Wakes
 from tests.contracts.world import NOW, World
 from tests.worker_remotes import SAID, Elsewhere, Receiver, ScriptedUpstream, StreamingBucket, read_picture
 
@@ -183,6 +184,7 @@ class Worker:
             outbox=self.world.outbox,
             bucket=self.bucket,
             send=self.receiver,
+            kept=nullcontext,
             secrets_of=lambda client: self.secrets.get(client, ["whsec_x"]),
             endpoint_secrets_of=lambda endpoint: [
                 f"{endpoint}:{version}" for version in self.world.endpoints.secret_versions(endpoint, now=self.time())
@@ -193,6 +195,7 @@ class Worker:
             persistence=self.persistence,
             wall=self.time,
             jitter=lambda: self.jitter,
+            wake=partial(self.wakes.wake, DELIVER),
         )
         self.housekeeping = Housekeeping(
             claims=self.world.claims,

@@ -16,7 +16,7 @@ from gateway.db.tables import deliveries, receivers
 from gateway.jobs.ports import Delivery
 
 
-def is_closed(now: float) -> sa.ColumnElement[bool]:
+def is_closed(now: sa.ColumnElement[float] | float) -> sa.ColumnElement[bool]:
     """The breaker of a delivery's receiver, outer joined, lets attempts through."""
     return sa.or_(receivers.c.open_until.is_(None), receivers.c.open_until <= now)
 

@@ -2,24 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
-from gateway.db.breakers import is_closed, receiver_answered, receiver_failed, same_receiver
+from gateway.db.breakers import receiver_answered, receiver_failed, same_receiver
 from gateway.db.conditions import is_pending
+from gateway.db.dealing import any_due, claim, earliest, shares
 from gateway.db.endpoints import turn_off
-from gateway.db.engine import Database
+from gateway.db.engine import BUSY_TIMEOUT_S, Database
 from gateway.db.redelivery import redeliver, redeliver_failed
-from gateway.db.tables import attempts, deliveries, jobs, receivers
+from gateway.db.tables import attempts, deliveries, receivers
 from gateway.db.telling import goes_somewhere
-from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord
-from gateway.webhooks.schedule import OPENS_AFTER
+from gateway.db.together import Together
+from gateway.jobs.errors import Unavailable
+from gateway.jobs.ports import AttemptResult, Delivery, DeliveryRecord, Made
 
 _CLAIMING = 7405871431
 """The advisory lock of whoever claims deliveries on PostgreSQL, beside that of the migrations."""
+
+# Built once: putting a statement together anew costs more than the database's answer to it.
+_HELD = (
+    deliveries.c.id == sa.bindparam("of"),
+    deliveries.c.claim_token == sa.bindparam("token"),
+    is_pending(),
+)
+_TO_BE_MADE = (
+    sa.tuple_(deliveries.c.id, deliveries.c.claim_token).in_(sa.bindparam("claims", expanding=True)),
+    is_pending(),
+    goes_somewhere(),
+)
+_STILL_HELD = sa.select(deliveries.c.id).where(*_TO_BE_MADE)
+_BEGIN = sa.update(deliveries).where(*_TO_BE_MADE).values(attempts=deliveries.c.attempts + 1).returning(deliveries.c.id)
+_SETTLE = (
+    sa.update(deliveries)
+    .where(*_HELD)
+    .values(status=sa.bindparam("ended"), due_at=None, claimed_by=None)
+)  # fmt: skip
+_UNBEGIN = (
+    sa.update(deliveries)
+    .where(*_HELD)
+    .values(
+        due_at=sa.bindparam("due"),
+        claimed_by=None,
+        claim_token=deliveries.c.claim_token + 1,
+        attempts=deliveries.c.attempts - 1,
+    )
+)
+_THE_ATTEMPT = (attempts.c.delivery_id == sa.bindparam("of"), attempts.c.number == sa.bindparam("nth"))
+_BEGIN_ATTEMPT = sa.insert(attempts)
+_FINISH_ATTEMPT = sa.update(attempts).where(*_THE_ATTEMPT)
+_UNBEGIN_ATTEMPT = sa.delete(attempts).where(*_THE_ATTEMPT)
+
+
+T = TypeVar("T")
+
+_Act = Callable[[Connection], T]
+
+_MOST_TOGETHER = 32
+
+
+class _Failed(NamedTuple):
+    error: Exception
 
 
 class SqlOutbox:
@@ -27,11 +73,27 @@ class SqlOutbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._together: Together[_Act[Any], Any] = Together(
+            self._write_all, most=_MOST_TOGETHER, patience_s=BUSY_TIMEOUT_S
+        )
 
-    def due(self, *, worker: str, limit: int, per_receiver: int, lease_s: float, now: float) -> Sequence[Delivery]:
-        """Claim due deliveries, at most `per_receiver` for one receiver and none behind an open breaker.
+    def due(
+        self,
+        *,
+        worker: str,
+        limit: int,
+        per_receiver: int,
+        in_a_row: int,
+        in_hand: Mapping[tuple[str, str], int],
+        lease_s: float,
+        now: float,
+    ) -> Sequence[Sequence[Delivery]]:
+        """Claim due deliveries in up to `limit` batches, at most `per_receiver` at one receiver at a time.
 
-        Receivers take turns: one whose every attempt times out gets no second one before another has had its first.
+        Their attempts are written with the claim, before they are made. A batch is of one receiver, and up to
+        `in_a_row` long, or a single delivery where the receiver failed last. None is behind an open breaker. Receivers
+        take turns: one whose every attempt times out gets no second one before another has had its first. `in_hand` are
+        the batches under way that this worker claimed before, by client and receiver.
         """
         if limit <= 0 or not self._any_due(now):
             return []
@@ -39,51 +101,63 @@ class SqlOutbox:
             if not self._database.sqlite:
                 # Two workers that count at once would each grant a receiver its last place.
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CLAIMING)))
-            picked = [
-                delivery_id
-                for share in _shares(_with_room(connection, limit, per_receiver, now), limit)
-                for delivery_id in _earliest(connection, share, now)
-            ]
-            return _claim(connection, picked, worker, now + lease_s) if picked else []
+            picked: list[Sequence[str]] = []
+            for share in shares(
+                connection, worker=worker, limit=limit, per_receiver=per_receiver, in_hand=in_hand, now=now
+            ):
+                most = share.places * (in_a_row if share.healthy else 1)
+                ids = earliest(connection, share.client, share.receiver, most=most, now=now)
+                picked += [ids[place :: share.places] for place in range(min(share.places, len(ids)))]
+            every = [delivery_id for ids in picked for delivery_id in ids]
+            if not every:
+                return []
+            claimed = claim(connection, every, worker=worker, until=now + lease_s)
+            begun = {delivery.id: delivery for delivery in _start(connection, claimed, now)}
+            batches = [[begun[delivery_id] for delivery_id in ids if delivery_id in begun] for ids in picked]
+            return [batch for batch in batches if batch]
 
     def _any_due(self, now: float) -> bool:
-        due = sa.select(deliveries.c.id).select_from(_with_breakers()).where(*_ready(now)).limit(1)
         with self._database.read() as connection:
-            return connection.scalar(due) is not None
+            return any_due(connection, now)
 
-    def started(self, delivery: Delivery, *, now: float) -> bool:
-        """Write the attempt before it is made; False where the claim is lost or the delivery was given up."""
-        with self._database.write() as connection:
-            held = connection.execute(
-                sa.update(deliveries)
-                .where(*_held(delivery), goes_somewhere())
-                .values(attempts=deliveries.c.attempts + 1)
-            )
-            if held.rowcount != 1:
-                # Still held, so its endpoint was turned off in the very moment in which this was written or claimed.
-                _settle(connection, delivery, status="disabled", due_at=None)
-                return False
-            # An attempt that was begun and never ended is one during which the process died.
-            connection.execute(
-                sa.insert(attempts).values(
-                    delivery_id=delivery.id, number=delivery.attempts + 1, started_at=now, outcome="started"
-                )
-            )
-            return True
+    def held(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return those of which the claim still holds and that were not given up since."""
+        claims = [(delivery.id, delivery.claim_token) for delivery in batch]
+        with self._database.read() as connection:
+            held = set(connection.scalars(_STILL_HELD, {"claims": claims}))
+        return [delivery for delivery in batch if delivery.id in held]
 
-    def delivered(self, delivery: Delivery, result: AttemptResult, *, now: float) -> None:
-        """A 2xx: done, and the receiver is well."""
-        with self._database.write() as connection:
-            _finish_attempt(connection, delivery, result, "delivered", now)
-            receiver_answered(connection, delivery, now)
-            _settle(connection, delivery, status="delivered", due_at=None)
+    def delivered(self, made: Sequence[Made], *, unmade: Collection[Delivery] = (), now: float) -> None:
+        """2xx from one receiver: done, and the receiver is well. What is `unmade` is due again `now`."""
+        if made or unmade:
+            self._write(lambda connection: _end(connection, made, unmade, now))
+
+    def onward(
+        self, made: Sequence[Made], *, worker: str, limit: int, lease_s: float, now: float
+    ) -> Sequence[Delivery]:
+        """The same, and claim up to `limit` more of that receiver in its place, all in one transaction."""
+        receiver = made[0].delivery
+
+        def go_on(connection: Connection) -> Sequence[Delivery]:
+            _delivered(connection, made)
+            ids = earliest(connection, receiver.client, receiver.receiver, most=limit, now=now)
+            if not ids:
+                return []
+            return _start(connection, claim(connection, ids, worker=worker, until=now + lease_s), now)
+
+        return self._write(go_on)
+
+    def put_back(self, batch: Collection[Delivery], *, due_at: float) -> None:
+        """Give back what was claimed and not made: no trace is left of those attempts."""
+        if batch:
+            self._write(lambda connection: _put_back(connection, batch, due_at))
 
     def failed(
         self, delivery: Delivery, result: AttemptResult, *, due_at: float | None, held_until: float | None, now: float
     ) -> None:
         """No 2xx: again at `due_at`, or exhausted where None. `held_until` opens the receiver's breaker."""
         with self._database.write() as connection:
-            _finish_attempt(connection, delivery, result, "failed", now)
+            connection.execute(_FINISH_ATTEMPT, _finished(delivery, result, "failed", now))
             open_until = receiver_failed(connection, delivery, held_until)
             if due_at is None:
                 _settle(connection, delivery, status="exhausted", due_at=None, tries=delivery.tries + 1)
@@ -97,7 +171,7 @@ class SqlOutbox:
         That was an answer, so the receiver itself is well.
         """
         with self._database.write() as connection:
-            _finish_attempt(connection, delivery, result, "disabled", now)
+            connection.execute(_FINISH_ATTEMPT, _finished(delivery, result, "disabled", now))
             receiver_answered(connection, delivery, now)
             if delivery.endpoint_id is not None:
                 turn_off(connection, delivery.endpoint_id, now)
@@ -116,121 +190,87 @@ class SqlOutbox:
         """Make all of a client's due that failed and were written since; how many, and whether more are left."""
         return redeliver_failed(self._database, client, since=since, now=now)
 
+    def _write(self, act: _Act[T]) -> T:
+        """Let `act` write. On SQLite the threads that come at once share a transaction, and its wait for the disk."""
+        if not self._database.sqlite:
+            with self._database.write() as connection:
+                return act(connection)
+        outcome = self._together.do(act)
+        if isinstance(outcome, _Failed):
+            raise outcome.error
+        return outcome  # type: ignore[no-any-return]
 
-class _Share(NamedTuple):
-    client: str
-    receiver: str
-    places: int
+    def _write_all(self, acts: Sequence[_Act[Any]]) -> Sequence[Any]:
+        try:
+            with self._database.write() as connection:
+                return [act(connection) for act in acts]
+        except Unavailable:
+            raise
+        except Exception:
+            if len(acts) == 1:
+                raise
+            # Nothing was written: one of them that can't be must not take the others with it.
+            return [self._write_alone(act) for act in acts]
 
-
-def _with_breakers() -> sa.FromClause:
-    same = (receivers.c.client == deliveries.c.client, receivers.c.receiver == deliveries.c.receiver)
-    return deliveries.outerjoin(receivers, sa.and_(*same))
-
-
-def _ready(now: float) -> tuple[sa.ColumnElement[bool], ...]:
-    return (is_pending(), deliveries.c.due_at <= now, is_closed(now))
-
-
-def _with_room(connection: Connection, limit: int, per_receiver: int, now: float) -> Sequence[_Share]:
-    """Return the receivers that have something due and may be tried, and how many attempts each may get.
-
-    The least busy and longest due come first. Attempts under way count, whichever worker makes them: a claimed row has
-    its lease before it. A receiver whose breaker has opened is tried with a single one.
-    """
-    other = deliveries.alias("under_way")
-    under_way = (
-        sa.select(other.c.client, other.c.receiver, sa.func.count().label("attempts"))
-        .where(other.c.claimed_by.is_not(None), other.c.status == "pending", other.c.due_at > now)
-        .group_by(other.c.client, other.c.receiver)
-        .subquery()
-    )
-    busy = sa.func.coalesce(under_way.c.attempts, 0)
-    allowed = sa.case((sa.func.coalesce(receivers.c.failures, 0) >= OPENS_AFTER, 1), else_=per_receiver)
-    due = sa.func.count()
-    mine = (under_way.c.client == deliveries.c.client, under_way.c.receiver == deliveries.c.receiver)
-    statement = (
-        sa.select(deliveries.c.client, deliveries.c.receiver, (allowed - busy).label("room"), due.label("due"))
-        .select_from(_with_breakers().outerjoin(under_way, sa.and_(*mine)))
-        .where(*_ready(now), allowed > busy)
-        .group_by(deliveries.c.client, deliveries.c.receiver, receivers.c.failures, under_way.c.attempts)
-        .order_by(busy, sa.func.min(deliveries.c.due_at))
-        .limit(limit)
-    )
-    return [_Share(row.client, row.receiver, min(row.room, row.due)) for row in connection.execute(statement)]
+    def _write_alone(self, act: _Act[Any]) -> Any:
+        try:
+            with self._database.write() as connection:
+                return act(connection)
+        except Exception as error:  # noqa: BLE001 - it is raised where its thread waits for it
+            return _Failed(error)
 
 
-def _shares(candidates: Sequence[_Share], limit: int) -> Sequence[_Share]:
-    """Deal `limit` places out, one each round."""
-    dealt = [0] * len(candidates)
-    while sum(dealt) < limit:
-        open_ones = [place for place, share in enumerate(candidates) if dealt[place] < share.places]
-        if not open_ones:
-            break
-        for place in open_ones[: limit - sum(dealt)]:
-            dealt[place] += 1
-    return [share._replace(places=places) for share, places in zip(candidates, dealt, strict=True) if places]
+def _start(connection: Connection, batch: Sequence[Delivery], now: float) -> Sequence[Delivery]:
+    claims = [(delivery.id, delivery.claim_token) for delivery in batch]
+    begun = set(connection.scalars(_BEGIN, {"claims": claims}))
+    lost = [delivery for delivery in batch if delivery.id not in begun]
+    if lost:
+        # Its endpoint was turned off in the very moment in which it was written or claimed.
+        connection.execute(_SETTLE, [{**_claim_of(delivery), "ended": "disabled"} for delivery in lost])
+    started = [delivery for delivery in batch if delivery.id in begun]
+    if started:
+        # An attempt that was begun and never ended is one during which the process died.
+        rows = [
+            {"delivery_id": delivery.id, "number": delivery.attempts + 1, "started_at": now, "outcome": "started"}
+            for delivery in started
+        ]
+        connection.execute(_BEGIN_ATTEMPT, rows)
+    return started
 
 
-def _earliest(connection: Connection, share: _Share, now: float) -> Sequence[str]:
-    statement = (
-        sa.select(deliveries.c.id)
-        .where(
-            is_pending(),
-            deliveries.c.client == share.client,
-            deliveries.c.receiver == share.receiver,
-            deliveries.c.due_at <= now,
-        )
-        .order_by(deliveries.c.due_at, deliveries.c.id)
-        .limit(share.places)
-        .with_for_update(skip_locked=True)
-    )
-    return connection.scalars(statement).all()
+def _delivered(connection: Connection, made: Sequence[Made]) -> None:
+    connection.execute(_FINISH_ATTEMPT, [_finished(one.delivery, one.result, "delivered", one.at) for one in made])
+    receiver_answered(connection, made[0].delivery, made[-1].at)
+    connection.execute(_SETTLE, [{**_claim_of(one.delivery), "ended": "delivered"} for one in made])
 
 
-def _claim(connection: Connection, ids: Sequence[str], worker: str, until: float) -> Sequence[Delivery]:
-    claimed = (
-        sa.update(deliveries)
-        .where(deliveries.c.id.in_(ids))
-        .values(due_at=until, claim_token=deliveries.c.claim_token + 1, claimed_by=worker)
-        .returning(*deliveries.c)
-    )
-    rows = {row["id"]: row for row in connection.execute(claimed).mappings()}
-    stored = sa.select(jobs.c.id, jobs.c.object_key).where(
-        jobs.c.id.in_({row["job_id"] for row in rows.values()}), jobs.c.removed_at.is_(None)
-    )
-    keys = {row.id: row.object_key for row in connection.execute(stored)}
-    return [_delivery_of(rows[delivery_id], keys.get(rows[delivery_id]["job_id"])) for delivery_id in ids]
+def _end(connection: Connection, made: Sequence[Made], unmade: Collection[Delivery], now: float) -> None:
+    if made:
+        _delivered(connection, made)
+    if unmade:
+        _put_back(connection, unmade, now)
 
 
-def _held(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
-    return (
-        deliveries.c.id == delivery.id,
-        deliveries.c.claim_token == delivery.claim_token,
-        deliveries.c.status == "pending",
-    )
+def _put_back(connection: Connection, batch: Collection[Delivery], due_at: float) -> None:
+    connection.execute(_UNBEGIN_ATTEMPT, [_attempt(delivery) for delivery in batch])
+    connection.execute(_UNBEGIN, [{**_claim_of(delivery), "due": due_at} for delivery in batch])
 
 
-def _finish_attempt(
-    connection: Connection, delivery: Delivery, result: AttemptResult, outcome: str, now: float
-) -> None:
-    connection.execute(
-        sa.update(attempts)
-        .where(attempts.c.delivery_id == delivery.id, attempts.c.number == delivery.attempts + 1)
-        .values(
-            finished_at=now, outcome=outcome, status=result.status, latency_ms=result.latency_ms,
-            answer=result.answer, error=result.error,
-        )
-    )  # fmt: skip
+def _claim_of(delivery: Delivery) -> dict[str, object]:
+    return {"of": delivery.id, "token": delivery.claim_token}
+
+
+def _attempt(delivery: Delivery) -> dict[str, object]:
+    return {"of": delivery.id, "nth": delivery.attempts + 1}
+
+
+def _finished(delivery: Delivery, result: AttemptResult, outcome: str, now: float) -> dict[str, object]:
+    return {
+        **_attempt(delivery), "finished_at": now, "outcome": outcome, "status": result.status,
+        "latency_ms": result.latency_ms, "answer": result.answer, "error": result.error,
+    }  # fmt: skip
 
 
 def _settle(connection: Connection, delivery: Delivery, **values: object) -> None:
-    connection.execute(sa.update(deliveries).where(*_held(delivery)).values(claimed_by=None, **values))
-
-
-def _delivery_of(row: RowMapping, stored_key: str | None) -> Delivery:
-    names = (
-        "id", "event_id", "type", "client", "job_id", "endpoint_id", "url", "receiver", "created_at", "facts",
-        "attempts", "tries", "claim_token",
-    )  # fmt: skip
-    return Delivery(**{name: row[name] for name in names}, stored_key=stored_key)
+    held = (deliveries.c.id == delivery.id, deliveries.c.claim_token == delivery.claim_token, is_pending())
+    connection.execute(sa.update(deliveries).where(*held).values(claimed_by=None, **values))

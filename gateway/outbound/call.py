@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from gateway.outbound.deadline import Deadlines, Ticket
 from gateway.outbound.errors import AnswerLost, NotSent
@@ -103,3 +104,5 @@ class Calls(threading.local):
     """The call that a thread is about to open: requests has no way to hand it through to the connection."""
 
     call: Call | None = None
+    kept: dict[object, Any] | None = None
+    """The connections that the thread keeps for its next calls, by their pools; None where it keeps none."""

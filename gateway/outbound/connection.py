@@ -98,6 +98,9 @@ class _Watched(HTTPConnection):
         if self.handle is not None:
             call.watch(self.handle, at=call.at)
         call.sock, call.peer = self.sock, self.peer
+        if call.reused:
+            # A new connection's peer was looked at when it was made.
+            self.finder.recheck(self._dns_host, self.port, self.peer or "")
         call.ask()
         call.sent = True
 
@@ -150,7 +153,7 @@ class _PoolOfCalls(HTTPConnectionPool):
 
     def _get_conn(self, timeout: float | None = None) -> Any:
         call = self._calls.call
-        conn: Any = super()._get_conn(timeout) if self._reuse else self._new_conn()
+        conn: Any = super()._get_conn(timeout) if self._reuse else self._kept() or self._new_conn()
         if call is not None and call.fresh:
             conn.close()
         conn.finder, conn.resolve_timeout_s, conn.call = self._finder, self._resolve_timeout_s, call
@@ -162,7 +165,21 @@ class _PoolOfCalls(HTTPConnectionPool):
         if self._reuse:
             super()._put_conn(conn)
         elif conn is not None:
+            self._keep(conn)
+
+    def _kept(self) -> Any:
+        conn: Any = self._calls.kept.pop(self, None) if self._calls.kept else None
+        if conn is not None and not conn.is_connected:
+            # The server has closed it meanwhile; a request opens it anew.
             conn.close()
+        return conn
+
+    def _keep(self, conn: Any) -> None:
+        kept = self._calls.kept
+        if kept is None or self in kept:
+            conn.close()
+        else:
+            kept[self] = conn
 
 
 class _TlsPoolOfCalls(_PoolOfCalls, HTTPSConnectionPool):

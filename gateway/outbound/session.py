@@ -73,8 +73,8 @@ class Outbound:
         self._connect_timeout_s = connect_timeout_s
         self._calls = Calls()
         self._headers = {"User-Agent": user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
-        if not reuse:
-            self._headers["Connection"] = "close"
+        self._last_headers = self._headers if reuse else {**self._headers, "Connection": "close"}
+        """Of a request after which the connection is closed, unless it is kept."""
         # No requests.Session: looking for cookies, hooks, proxies and redirects would cost as much as the request.
         self._adapter = Adapter(
             calls=self._calls,
@@ -146,6 +146,27 @@ class Outbound:
             stream.limit(stall_s=stall_s, at=None if deadline_s is None else started + deadline_s)
             yield stream
 
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Within the `with`, this thread's calls with `reuse=False` go over one connection for each origin, too.
+
+        They must be harmless to repeat: one that meets a connection which the server closed before the first byte of an
+        answer is sent once more, over a new one. For a few seconds and a few calls: names are resolved when a
+        connection is made, and all of them are closed at the end.
+
+        What the guard promises holds: a kept connection leads to the very address that was looked at when it was made,
+        and that is looked at again before each request. A name that changes its address in between leads nowhere else,
+        since it is not asked again; and once it is asked, its new address is looked at.
+        """
+        kept: dict[object, Any] = {}
+        self._calls.kept = kept
+        try:
+            yield
+        finally:
+            self._calls.kept = None
+            for connection in kept.values():
+                connection.close()
+
     def close(self) -> None:
         """Close the kept connections and let the resolver's threads end; a guard is closed by who made it."""
         self._adapter.close()
@@ -177,7 +198,8 @@ class Outbound:
         try:
             prepared.prepare_method(method)
             prepared.prepare_url(url, params)
-            prepared.prepare_headers(CaseInsensitiveDict(self._headers, **(headers or {})))
+            ours = self._last_headers if self._calls.kept is None else self._headers
+            prepared.prepare_headers(CaseInsensitiveDict(ours, **(headers or {})))
             prepared.prepare_body(data, files, json)
         except (requests.RequestException, ValueError) as error:
             raise NotSent("invalid") from error
@@ -187,7 +209,8 @@ class Outbound:
         try:
             return self._send(prepared, call)
         except AnswerLost as lost:
-            if not lost.stale or prepared.method != "GET" or prepared.body is not None:
+            harmless = self._calls.kept is not None or (prepared.method == "GET" and prepared.body is None)
+            if not lost.stale or not harmless:
                 raise
         return self._send(prepared, call.again(connect_timeout_s=self._connect_timeout_s))
 

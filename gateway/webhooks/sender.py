@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from importlib.metadata import PackageNotFoundError, version
 
 from gateway.clock import Clock, wall
@@ -30,7 +31,7 @@ class Sender:
     """
 
     def __init__(self, *, outbound: Outbound, timeout_s: float, clock: Clock = wall) -> None:
-        """`outbound` has the guard and reuses no connection; `timeout_s` is for the whole attempt."""
+        """`outbound` has the guard and reuses no connection outside `kept`; `timeout_s` is for the whole attempt."""
         self._outbound = outbound
         self._timeout_s = timeout_s
         self._clock = clock
@@ -58,6 +59,10 @@ class Sender:
         except (NotSent, AnswerLost) as error:
             return Retry(result=_result(started, error=error.reason))
         return self._judge(stream, _result(started, status=stream.status, answer=_text(answer)))
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Within it, this thread sends to one receiver over one connection: the same callback twice does no harm."""
+        return self._outbound.kept()
 
     def _headers(self, body: bytes, *, webhook_id: str, attempt: int, secrets: Sequence[str]) -> dict[str, str]:
         return {

@@ -205,7 +205,7 @@ def _steps(
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
     rounds = RoundStep(routes=routes, claims=claims, polls=poll, limits=limits, rests=Rests())
     abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
-    deliver = _deliver(installation, limits, metrics, persistence)
+    deliver = _deliver(installation, limits, metrics, persistence, wakes)
 
     def pooled(name: str, step: Step, threads: int) -> tuple[Step, Pool]:
         return step, Pool(name, threads, freed=partial(wakes.freed, name))
@@ -221,7 +221,9 @@ def _steps(
     ]
 
 
-def _deliver(installation: Installation, limits: Limits, metrics: Metrics, persistence: Persistence) -> DeliverStep:
+def _deliver(
+    installation: Installation, limits: Limits, metrics: Metrics, persistence: Persistence, wakes: Wakes
+) -> DeliverStep:
     sender = Sender(
         outbound=installation.outbound(DELIVERERS, reuse=False, guard=installation.guard),
         timeout_s=installation.settings.webhook_timeout_s,
@@ -230,6 +232,7 @@ def _deliver(installation: Installation, limits: Limits, metrics: Metrics, persi
         outbox=SqlOutbox(installation.database),
         bucket=installation.bucket,
         send=sender.send,
+        kept=sender.kept,
         secrets_of=installation.secrets_of,
         endpoint_secrets_of=installation.endpoint_secrets_of,
         public_url=installation.settings.base_url,
@@ -238,4 +241,5 @@ def _deliver(installation: Installation, limits: Limits, metrics: Metrics, persi
         persistence=persistence,
         wall=clock.wall,
         jitter=random.random,
+        wake=partial(wakes.wake, DELIVER),
     )

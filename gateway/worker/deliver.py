@@ -1,29 +1,35 @@
-"""The deliver step: one attempt at a callback. A dead receiver never changes a job, and never holds up another's."""
+"""The deliver step: attempts at callbacks. A dead receiver never changes a job, and never holds up another's."""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import NamedTuple, Protocol
 
 from gateway.bucket.port import Bucket, BucketError
 from gateway.clock import Clock
-from gateway.jobs.ports import AttemptResult, Delivery, Outbox
+from gateway.jobs.ports import AttemptResult, Delivery, Made, Outbox
 from gateway.jobs.view import urls
 from gateway.observability.metrics import Metrics
 from gateway.webhooks import events, schedule
-from gateway.webhooks.outcomes import Delivered, Gone, Outcome
+from gateway.webhooks.outcomes import Delivered, Gone, Outcome, Retry
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
+from gateway.worker.turns import Turn, Turns
 
 log = logging.getLogger(__name__)
 
 PER_RECEIVER = 4
 """Attempts at one receiver at a time, over all workers."""
+
+IN_A_ROW = 16
+"""Attempts that are begun in one transaction and written down in one: a process that dies repeats at most so many for
+each of its threads."""
 
 
 class Send(Protocol):
@@ -33,6 +39,16 @@ class Send(Protocol):
         """Return what the receiver said; raises nothing for anything it does."""
 
 
+class _Ended(NamedTuple):
+    """The attempt that ended a turn."""
+
+    delivery: Delivery
+    outcome: Outcome | Exception
+
+
+_SecretsOf = Callable[[str, str | None], Sequence[str]]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DeliverStep:
     """Makes the callbacks that are due."""
@@ -40,6 +56,8 @@ class DeliverStep:
     outbox: Outbox
     bucket: Bucket
     send: Send
+    kept: Callable[[], AbstractContextManager[None]]
+    """Within it a thread sends to one receiver over one connection."""
     secrets_of: Callable[[str], Sequence[str]]
     """Return the webhook secrets that sign for a client now, newest first; none where none is set any more."""
     endpoint_secrets_of: Callable[[str], Sequence[str]]
@@ -51,52 +69,115 @@ class DeliverStep:
     wall: Clock
     jitter: Callable[[], float]
     """Return a random number from 0 to 1."""
+    wake: Callable[[], None]
+    """Asks for this step: a receiver has a place free again, and perhaps more is due for it."""
+    turns: Turns = field(default_factory=Turns)
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
-        """Claim due deliveries, a few for each receiver."""
-        claimed = self.outbox.due(
+        """Claim due deliveries, a few batches for each receiver."""
+        self._relieve(moment())
+        batches = self.outbox.due(
             worker=worker,
             limit=limit,
             per_receiver=PER_RECEIVER,
+            in_a_row=IN_A_ROW,
+            in_hand=self.turns.in_hand(),
             lease_s=self.limits.delivery_lease_s,
             now=moment(),
         )
-        return [partial(self.run, delivery, moment) for delivery in claimed]
+        return [partial(self.run, self.turns.enter(batch), worker, moment) for batch in batches]
 
-    def run(self, delivery: Delivery, moment: Moment) -> None:
-        """Make one attempt, and write down what it brought."""
-        secrets = self._secrets(delivery)
+    def _relieve(self, now: float) -> None:
+        """Let nothing wait behind an attempt that takes long, neither what was made before it nor what comes after."""
+        for turn in self.turns.held_up(now=now):
+            self.outbox.delivered(turn.made, unmade=turn.rest, now=now)
+            turn.begun([])
+
+    def run(self, turn: Turn, worker: str, moment: Moment) -> None:
+        """Make the attempts of a batch and, while the receiver answers well and quickly, of what else is due for it."""
         try:
-            body = self.body(delivery)
-        except BucketError as error:
-            # Our trouble, not the receiver's: the lease brings it back, and nothing of its schedule is used up.
-            log.warning("No link could be signed for delivery %s: %s", delivery.id, error)
-            return
-        if not self.outbox.started(delivery, now=moment()):
-            return
+            with self.kept():
+                done = self._make(turn, worker, moment)
+        finally:
+            self.turns.end(turn)
+        if not done:
+            self.wake()
+
+    def _make(self, turn: Turn, worker: str, moment: Moment) -> bool:
+        """Return whether nothing more was due for the receiver."""
+        secrets = cache(self._secrets)
+        turn.begin(now=moment())
+        held = self.outbox.held(turn.claimed)
+        if len(held) < len(turn.claimed):
+            self._put_back([delivery for delivery in turn.claimed if delivery not in held], moment())
+        turn.begun(held)
+        while turn.rest:
+            ended = self._attempts(turn, secrets, moment)
+            with turn.lock:
+                if ended is not None or not turn.made or moment() >= turn.until:
+                    self._end(turn, ended, moment)
+                    return False
+                turn.begun(self._onward(turn.made, worker, moment))
+        return True
+
+    def _attempts(self, turn: Turn, secrets: _SecretsOf, moment: Moment) -> _Ended | None:
+        """Make attempts until the time is over or one is not delivered; return that one, and what came of it."""
+        while (delivery := turn.next()) is not None:
+            try:
+                outcome = self._attempt(delivery, secrets(delivery.client, delivery.endpoint_id))
+            except Exception as error:  # noqa: BLE001 - it is raised again at the end of the turn
+                # What went before it is to be written down all the same, or it would be made again and again.
+                return _Ended(delivery, error)
+            if not isinstance(outcome, Delivered):
+                return _Ended(delivery, outcome)
+            turn.note(Made(delivery, outcome.result, moment()))
+            if moment() >= turn.until:
+                break
+        return None
+
+    def _attempt(self, delivery: Delivery, secrets: Sequence[str]) -> Outcome:
+        body = self.body(delivery)
         if not secrets:
             message = "No webhook secret is set for this client any more."
-            self._failed(delivery, AttemptResult(status=None, latency_ms=0, answer="", error=message), None, moment)
-            return
+            return Retry(result=AttemptResult(status=None, latency_ms=0, answer="", error=message))
         number = delivery.attempts + 1
         outcome = self.send(delivery.url, body, webhook_id=delivery.event_id, attempt=number, secrets=secrets)
         self.metrics.delivery_attempted(outcome=type(outcome).__name__, took_s=outcome.result.latency_ms / 1000)
-        self._settle(delivery, outcome, moment)
+        return outcome
 
-    def _secrets(self, delivery: Delivery) -> Sequence[str]:
-        if delivery.endpoint_id is not None:
-            return self.endpoint_secrets_of(delivery.endpoint_id)
-        return self.secrets_of(delivery.client)
+    def _secrets(self, client: str, endpoint_id: str | None) -> Sequence[str]:
+        return self.secrets_of(client) if endpoint_id is None else self.endpoint_secrets_of(endpoint_id)
+
+    def _onward(self, made: Sequence[Made], worker: str, moment: Moment) -> Sequence[Delivery]:
+        lease_s = self.limits.delivery_lease_s
+        return self.persistence.write(
+            lambda: self.outbox.onward(made, worker=worker, limit=IN_A_ROW, lease_s=lease_s, now=moment())
+        )
+
+    def _end(self, turn: Turn, ended: _Ended | None, moment: Moment) -> None:
+        """Write down what was made and what ended the turn, and give back what it did not come to."""
+        self.persistence.write(lambda: self.outbox.delivered(turn.made, unmade=turn.rest, now=moment()))
+        if ended is None:
+            return
+        if isinstance(ended.outcome, BucketError):
+            # Our trouble, not the receiver's: nothing of its schedule is used up.
+            log.warning("No link could be signed for delivery %s: %s", ended.delivery.id, ended.outcome)
+            self._put_back([ended.delivery], moment() + self.limits.delivery_lease_s)
+        elif isinstance(ended.outcome, Exception):
+            raise ended.outcome
+        else:
+            self._settle(ended.delivery, ended.outcome, moment)
+
+    def _put_back(self, batch: Collection[Delivery], due_at: float) -> None:
+        self.persistence.write(lambda: self.outbox.put_back(batch, due_at=due_at))
 
     def _settle(self, delivery: Delivery, outcome: Outcome, moment: Moment) -> None:
         result = outcome.result
-        match outcome:
-            case Delivered():
-                self.persistence.write(lambda: self.outbox.delivered(delivery, result, now=moment()))
-            case Gone():
-                self.persistence.write(lambda: self.outbox.disabled(delivery, result, now=moment()))
-            case _:
-                self._failed(delivery, result, outcome.retry_after_s, moment)
+        if isinstance(outcome, Gone):
+            self.persistence.write(lambda: self.outbox.disabled(delivery, result, now=moment()))
+        else:
+            wait_s = outcome.retry_after_s if isinstance(outcome, Retry) else None
+            self._failed(delivery, result, wait_s, moment)
 
     def _failed(self, delivery: Delivery, result: AttemptResult, retry_after_s: float | None, moment: Moment) -> None:
         now = moment()

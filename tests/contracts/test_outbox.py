@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -11,16 +12,14 @@ from gateway.db.engine import Database
 from gateway.db.outbox import SqlOutbox
 from gateway.db.tables import attempts, deliveries, receivers
 from gateway.jobs.errors import Conflict, NotFound
-from gateway.jobs.ports import Delivery
-from tests.contracts.world import ALL_EVENTS, HOOK, NO, NOW, YES, World, race
+from gateway.jobs.ports import AttemptResult, Delivery, Made
+from tests.contracts.world import ALL_EVENTS, HOOK, NO, NOW, YES, World, claimed_singly, race
 
 DEAD = "https://dead.example.com/"
 
 
-def due(
-    world: World, *, limit: int = 50, per_receiver: int = 4, now: float = NOW, worker: str = "w"
-) -> Sequence[Delivery]:
-    return world.outbox.due(worker=worker, limit=limit, per_receiver=per_receiver, lease_s=20, now=now)
+def due(world: World, *, now: float = NOW, **asked: Any) -> Sequence[Delivery]:
+    return claimed_singly(world.outbox, now=now, **asked)
 
 
 def copies(world: World, count: int, *, url: str = HOOK, client: str = "ann", at: float = NOW) -> None:
@@ -37,7 +36,7 @@ def one(world: World, **where: str) -> Delivery:
     """A new delivery, claimed and begun."""
     world.told(**where)  # type: ignore[arg-type]
     (delivery,) = due(world)
-    assert world.outbox.started(delivery, now=NOW)
+    assert world.outbox.held([delivery])
     return delivery
 
 
@@ -116,13 +115,90 @@ def test_a_claim_of_nothing_takes_nothing(world: World) -> None:
     assert due(world, now=NOW - 1) == []
 
 
+# -- batches -----------------------------------------------------------------------------------------------------------
+
+RECEIVER = ("ann", "https://hooks.example.com:443")
+
+
+def batches(
+    world: World, *, worker: str = "w", limit: int = 50, in_hand: int = 0, now: float = NOW
+) -> Sequence[Sequence[Delivery]]:
+    hand = {RECEIVER: in_hand} if in_hand else {}
+    asked: dict[str, Any] = {"per_receiver": 4, "in_a_row": 8, "in_hand": hand, "lease_s": 20}
+    return world.outbox.due(worker=worker, limit=limit, now=now, **asked)
+
+
+@pytest.mark.parametrize(("waiting", "lengths"), [(3, [1, 1, 1]), (6, [2, 2, 1, 1]), (50, [8, 8, 8, 8])])
+def test_a_healthy_receivers_places_get_a_batch_each(world: World, waiting: int, lengths: list[int]) -> None:
+    copies(world, waiting)
+    claimed = batches(world)
+    assert [len(batch) for batch in claimed] == lengths
+    assert len({delivery.id for batch in claimed for delivery in batch}) == sum(lengths)
+
+
+def test_a_receiver_that_failed_last_gets_single_attempts(world: World) -> None:
+    copies(world, 20)
+    ((first,),) = world.outbox.due(
+        worker="w", limit=1, per_receiver=1, in_a_row=1, in_hand={}, lease_s=20, now=NOW
+    )  # fmt: skip
+    world.outbox.failed(first, NO, due_at=NOW + 99, held_until=None, now=NOW)
+    assert [len(batch) for batch in batches(world)] == [1, 1, 1, 1]
+
+
+def test_a_worker_counts_its_own_batches_and_another_each_of_their_deliveries(world: World) -> None:
+    copies(world, 50)
+    assert len(batches(world, limit=3)) == 3
+    assert batches(world, worker="other") == []
+    assert [len(batch) for batch in batches(world, in_hand=3)] == [8]
+    assert batches(world, in_hand=4) == []
+
+
+def test_going_on_writes_down_what_was_made_and_claims_more_of_the_same_receiver(world: World) -> None:
+    copies(world, 10)
+    copies(world, 3, url=DEAD)
+    batch = next(batch for batch in batches(world, limit=2) if batch[0].url == HOOK)
+    more = world.outbox.onward([Made(one, YES, NOW + 1) for one in batch], worker="w", limit=8, lease_s=20, now=NOW + 1)
+    assert [(one.url, one.attempts) for one in more] == [(HOOK, 0)] * 2
+    assert world.outbox.held(more) == more
+    assert len(world.rows(attempts, outcome="delivered")) == 8
+    assert len(world.rows(deliveries, status="delivered", claimed_by=None)) == 8
+    made = [Made(one, YES, NOW + 2) for one in more]
+    assert world.outbox.onward(made, worker="w", limit=8, lease_s=20, now=NOW + 2) == []
+    assert len(world.rows(deliveries, status="delivered")) == 10
+
+
+def test_what_was_claimed_and_not_made_leaves_no_trace(world: World) -> None:
+    copies(world, 3)
+    ((first, second, third),) = (batches(world, limit=1),)[0]
+    world.outbox.delivered([Made(first, YES, NOW + 1)], unmade=[second, third], now=NOW + 1)
+    assert [row.outcome for row in world.rows(attempts)] == ["delivered"]
+    assert [(row.attempts, row.due_at, row.claimed_by) for row in world.rows(deliveries, status="pending")] == [
+        (0, NOW + 1, None)
+    ] * 2
+    assert len(due(world, now=NOW + 1)) == 2
+
+
+def test_what_cannot_be_written_down_takes_nothing_of_others_with_it(world: World) -> None:
+    copies(world, 16)
+    claimed = due(world, per_receiver=16)
+    broken = AttemptResult(status=200, latency_ms=3, answer=None, error="")  # type: ignore[arg-type]
+
+    def write(number: int) -> None:
+        result = broken if number == 7 else YES
+        world.outbox.delivered([Made(claimed[number], result, NOW)], now=NOW)
+
+    results = race(write)
+    assert [number for number, result in enumerate(results) if result is not None] == [7]
+    assert len(world.rows(deliveries, status="delivered")) == 15
+
+
 # -- attempts ----------------------------------------------------------------------------------------------------------
 
 
 def test_an_attempt_is_written_before_it_is_made_and_finished_after(world: World) -> None:
     delivery = one(world)
     assert world.row(attempts).outcome == "started"
-    world.outbox.delivered(delivery, YES, now=NOW + 1)
+    world.outbox.delivered([Made(delivery, YES, NOW + 1)], now=NOW + 1)
     row = world.row(attempts)
     assert (row.number, row.outcome, row.status, row.latency_ms, row.finished_at) == (1, "delivered", 200, 3, NOW + 1)
     ended = world.row(deliveries)
@@ -135,7 +211,6 @@ def test_a_failed_attempt_uses_up_a_try_and_comes_back(world: World) -> None:
     assert due(world, now=NOW + 4) == []
     (again,) = due(world, now=NOW + 5)
     assert (again.attempts, again.tries, again.event_id) == (1, 1, delivery.event_id)
-    assert world.outbox.started(again, now=NOW + 5)
     assert sorted(row.number for row in world.rows(attempts)) == [1, 2]
 
 
@@ -153,29 +228,30 @@ def test_a_receiver_that_wants_no_more_gets_no_more(world: World) -> None:
     assert world.outbox.receiver_failures(delivery) == 0
 
 
-def test_an_attempt_is_not_begun_when_the_claim_was_taken_over(world: World) -> None:
+def test_an_attempt_is_not_made_when_the_claim_was_taken_over(world: World) -> None:
     world.told()
     (old,) = due(world)
     (new,) = due(world, now=NOW + 20)
-    assert not world.outbox.started(old, now=NOW + 21)
-    assert world.outbox.started(new, now=NOW + 21)
-    assert world.row(attempts).number == 1
+    assert world.outbox.held([old]) == []
+    world.outbox.put_back([old], due_at=NOW + 20)
+    assert world.outbox.held([new]) == [new]
+    assert world.row(attempts).number == 2
 
 
 def test_what_a_lost_claim_brought_does_not_touch_the_new_one(world: World) -> None:
     old = one(world)
-    (new,) = due(world, now=NOW + 20)
+    (new,) = due(world, worker="w", now=NOW + 20)
     world.outbox.failed(old, NO, due_at=NOW + 999, held_until=None, now=NOW + 21)
     row = world.row(deliveries)
     assert (row.due_at, row.claimed_by, row.tries) == (NOW + 40, "w", 0)
-    assert world.outbox.started(new, now=NOW + 21)
+    assert world.outbox.held([new])
 
 
 def test_deleting_a_video_ends_its_delivery_even_when_an_attempt_is_claimed(world: World) -> None:
     world.told()
     (delivery,) = due(world)
     world.recorder.erase(delivery.job_id, client="ann", now=NOW)
-    assert not world.outbox.started(delivery, now=NOW)
+    assert not world.outbox.held([delivery])
     world.outbox.failed(delivery, NO, due_at=NOW + 5, held_until=None, now=NOW)
     assert world.row(deliveries).status == "disabled"
     assert due(world, now=NOW + 99) == []
@@ -187,8 +263,6 @@ def test_deleting_a_video_ends_its_delivery_even_when_an_attempt_is_claimed(worl
 def test_sixteen_first_failures_of_one_receiver_are_all_counted(world: World) -> None:
     copies(world, 16)
     claimed = due(world, per_receiver=16)
-    for delivery in claimed:
-        assert world.outbox.started(delivery, now=NOW)
     results = race(lambda n: world.outbox.failed(claimed[n], NO, due_at=NOW + 5, held_until=None, now=NOW))
     assert results == [None] * 16
     assert world.outbox.receiver_failures(claimed[0]) == 16
@@ -244,7 +318,7 @@ def test_after_the_hold_a_single_attempt_probes_the_receiver(world: World) -> No
 def test_a_success_releases_everything_that_was_held(world: World) -> None:
     fail_until_open(world, held_until=NOW + 60)
     (probe,) = due(world, now=NOW + 60)
-    world.outbox.delivered(probe, YES, now=NOW + 61)
+    world.outbox.delivered([Made(probe, YES, NOW + 61)], now=NOW + 61)
     assert {due_at for _, due_at in pending(world)} == {NOW + 61}
     assert len(due(world, now=NOW + 61)) == 4
     assert world.rows(receivers) == []
@@ -255,7 +329,7 @@ def test_a_success_leaves_alone_what_was_due_later_anyway(world: World) -> None:
     world.told()
     second = due(world)[0]
     world.outbox.failed(first, NO, due_at=NOW + 999, held_until=None, now=NOW)
-    world.outbox.delivered(second, YES, now=NOW + 1)
+    world.outbox.delivered([Made(second, YES, NOW + 1)], now=NOW + 1)
     assert pending(world) == [("https://hooks.example.com:443", NOW + 999)]
 
 
@@ -277,7 +351,7 @@ def test_openings_claims_successes_and_deletions_at_once_do_not_wait_in_a_circle
         if number < 6:
             world.outbox.failed(claimed[number], NO, due_at=NOW + 9, held_until=NOW + 60, now=NOW)
         elif number < 12:
-            world.outbox.delivered(claimed[number], YES, now=NOW)
+            world.outbox.delivered([Made(claimed[number], YES, NOW)], now=NOW)
         elif number < 14:
             due(world, now=NOW + 1)
         else:
@@ -297,7 +371,7 @@ def test_opening_and_closing_a_breaker_wait_for_no_delivery_that_another_transac
     with world.database.write() as connection:
         connection.execute(sa.update(deliveries).where(deliveries.c.id == free).values(tries=7))
         impatient.failed(first, NO, due_at=NOW + 70, held_until=NOW + 60, now=NOW)
-        impatient.delivered(second, YES, now=NOW)
+        impatient.delivered([Made(second, YES, NOW)], now=NOW)
     assert world.row(deliveries, id=free).due_at == NOW
 
 
@@ -309,8 +383,10 @@ def test_an_ended_delivery_can_be_sent_again_with_its_schedule_from_the_start(wo
     delivery = one(world)
     if end == "exhausted":
         world.outbox.failed(delivery, NO, due_at=None, held_until=None, now=NOW)
+    elif end == "disabled":
+        world.outbox.disabled(delivery, YES, now=NOW)
     else:
-        getattr(world.outbox, end)(delivery, YES, now=NOW)
+        world.outbox.delivered([Made(delivery, YES, NOW)], now=NOW)
     record = world.outbox.redeliver(delivery.id, client="ann", now=NOW + 9)
     assert (record.status, record.due_at, len(record.attempts)) == ("pending", NOW + 9, 1)
     (again,) = due(world, now=NOW + 9)
@@ -352,7 +428,7 @@ def test_another_clients_delivery_and_that_of_a_deleted_video_are_not_found(worl
 def test_a_redelivery_racing_a_deletion_never_leaves_one_pending(world: World) -> None:
     for _ in range(8):
         delivery = one(world)
-        world.outbox.delivered(delivery, YES, now=NOW)
+        world.outbox.delivered([Made(delivery, YES, NOW)], now=NOW)
 
         def act(number: int, delivery: Delivery = delivery) -> None:
             if number:
@@ -371,4 +447,4 @@ def test_a_second_process_sees_the_first_ones_attempts_under_way(
     copies(world, 9)
     other = SqlOutbox(open_database())
     assert len(due(world, per_receiver=4, limit=3)) == 3
-    assert len(other.due(worker="o", limit=9, per_receiver=4, lease_s=20, now=NOW)) == 1
+    assert len(claimed_singly(other, limit=9, now=NOW)) == 1

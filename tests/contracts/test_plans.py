@@ -19,7 +19,7 @@ from gateway.db.rows import values_of
 from gateway.db.tables import clients, deliveries, jobs, objects, submissions
 from gateway.jobs.job import Failure, Status, new_id
 from gateway.jobs.ports import VideoFilter
-from tests.contracts.world import ALL_EVENTS, HOOK, LANE, NOW, World, new_job
+from tests.contracts.world import ALL_EVENTS, HOOK, LANE, NOW, World, claimed_singly, new_job
 
 FINISHED = 5000
 
@@ -163,7 +163,7 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "matching a retry": ("ix_jobs_retries", lambda w: w.accept(new_job(), sdk_retry=1)),
     "claiming deliveries": (
         "ix_deliveries_due",
-        lambda w: w.outbox.due(worker="w", limit=5, per_receiver=4, lease_s=20, now=NOW + 1),
+        lambda w: claimed_singly(w.outbox, limit=5, now=NOW + 1),
     ),
     "claiming leftovers": ("ix_objects_due", lambda w: w.ledger.leftovers(limit=5, lease_s=60, now=NOW)),
     "retention": ("ix_jobs_retention", lambda w: w.ledger.retire(before=NOW + 5, limit=5, now=NOW + 9)),

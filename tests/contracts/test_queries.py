@@ -10,8 +10,8 @@ import pytest
 
 from gateway.jobs import lifecycle
 from gateway.jobs.errors import NotFound
-from gateway.jobs.ports import VideoFilter, WorkerBeat
-from tests.contracts.world import ALL_EVENTS, FAILURE, HOOK, LANE, NO, NOW, YES, World
+from gateway.jobs.ports import Made, VideoFilter, WorkerBeat
+from tests.contracts.world import ALL_EVENTS, FAILURE, HOOK, LANE, NO, NOW, YES, World, claimed_singly
 
 ROOMY = replace(LANE, max_concurrent=999)
 
@@ -179,8 +179,7 @@ def test_one_video_does_not_stand_behind_the_many_of_another_client(world: World
 def test_events_tell_what_happened_in_its_order_with_each_attempt_in_its_place(world: World) -> None:
     job, _ = world.rendering(callback_url=HOOK, callback_events=ALL_EVENTS)
     job = world.recorder.record(lifecycle.progress(job, percent=40, due_at=NOW + 30, at=NOW + 10, detail={"a": [1]}))
-    (delivery,) = world.outbox.due(worker="w", limit=9, per_receiver=4, lease_s=20, now=NOW + 11)
-    world.outbox.started(delivery, now=NOW + 11)
+    (delivery,) = claimed_singly(world.outbox, worker="w", limit=9, per_receiver=4, lease_s=20, now=NOW + 11)
     world.outbox.failed(delivery, NO, due_at=NOW + 16, held_until=None, now=NOW + 12)
     world.recorder.record(lifecycle.fail(job, FAILURE, at=NOW + 20, upstream_done=True))
     events = world.queries.events(job.id)
@@ -201,8 +200,7 @@ def test_events_keep_their_order_when_the_clock_was_set_back_between_them(world:
 
 def test_an_attempt_during_which_the_process_died_is_told_as_begun(world: World) -> None:
     job = world.told()
-    (delivery,) = world.outbox.due(worker="w", limit=1, per_receiver=1, lease_s=20, now=NOW + 1)
-    world.outbox.started(delivery, now=NOW + 1)
+    claimed_singly(world.outbox, now=NOW + 1)
     last = world.queries.events(job.id)[-1]
     assert (last.event, last.at, last.detail["outcome"], last.detail["status"]) == (
         "callback",
@@ -242,13 +240,13 @@ def test_deliveries_come_oldest_first_each_with_its_attempts_in_order(world: Wor
     job = world.recorder.record(lifecycle.progress(job, percent=40, due_at=NOW + 30, at=NOW + 1, detail={}))
     world.recorder.record(lifecycle.fail(job, FAILURE, at=NOW + 2, upstream_done=True))
     for now in (NOW + 3, NOW + 9):
-        claimed = world.outbox.due(worker="w", limit=2, per_receiver=2, lease_s=5, now=now)
+        claimed = claimed_singly(world.outbox, worker="w", limit=2, per_receiver=2, lease_s=5, now=now)
         (delivery,) = (one for one in claimed if one.type == "video.in_progress")
-        world.outbox.started(delivery, now=now)
+        world.outbox.put_back([one for one in claimed if one is not delivery], due_at=now)
         if now == NOW + 3:
             world.outbox.failed(delivery, NO, due_at=now + 1, held_until=None, now=now)
         else:
-            world.outbox.delivered(delivery, YES, now=now)
+            world.outbox.delivered([Made(delivery, YES, now)], now=now)
     first, second = world.queries.deliveries(job.id)
     assert (first.type, first.status, first.due_at) == ("video.in_progress", "delivered", None)
     assert [(a.number, a.outcome, a.status, a.answer) for a in first.attempts] == [

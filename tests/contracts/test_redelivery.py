@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db.tables import deliveries
+from gateway.jobs.ports import Made
 from tests.contracts.test_outbox import copies, due, fail_until_open, pending
 from tests.contracts.world import NOW, YES, World
 
@@ -31,8 +32,7 @@ def test_what_was_delivered_is_older_or_anothers_is_not_sent_again(world: World)
     world.recorder.erase(deleted.id, client="ann", now=NOW)
     world.told(now=NOW + 1)
     (delivery,) = due(world, now=NOW + 1)
-    world.outbox.started(delivery, now=NOW + 1)
-    world.outbox.delivered(delivery, YES, now=NOW + 1)
+    world.outbox.delivered([Made(delivery, YES, NOW + 1)], now=NOW + 1)
     assert world.outbox.redeliver_failed("ann", since=NOW, now=NOW + 5) == (0, False)
     assert pending(world) == []
 

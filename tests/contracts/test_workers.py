@@ -16,7 +16,7 @@ from gateway.db.tables import deliveries, jobs, submissions, workers
 from gateway.db.workers import SqlWorkers
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job, Status
-from tests.contracts.world import HOOK, LANE, NOW, World, race
+from tests.contracts.world import HOOK, LANE, NOW, World, claimed_singly, race
 
 WIDE = replace(LANE, max_concurrent=99)
 SILENCE_S = 10.0
@@ -130,7 +130,7 @@ def test_a_frozen_workers_submit_is_never_released_but_the_rest_of_its_work_is(
     world.storing()
     storing = claimed_in(world, Status.STORING, "frozen")
     world.told(url=HOOK)
-    world.outbox.due(worker="frozen", limit=1, per_receiver=1, lease_s=500, now=NOW)
+    claimed_singly(world.outbox, worker="frozen", limit=1, lease_s=500, now=NOW)
     os.kill(process.pid, signal.SIGSTOP)
     try:
         assert watch(world, until=NOW + 9) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +25,7 @@ from gateway.db.submissions import SqlSubmissions
 from gateway.db.workers import SqlWorkers
 from gateway.jobs import lifecycle
 from gateway.jobs.job import Failure, Job, Status, Stored, new_id
-from gateway.jobs.ports import Acceptance, AttemptResult, Lane, Submission
+from gateway.jobs.ports import Acceptance, AttemptResult, Delivery, Lane, Submission
 
 T = TypeVar("T")
 
@@ -60,6 +61,17 @@ def race(work: Callable[[int], T], *, threads: int = 16) -> list[T | Exception]:
 
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(run, range(threads)))
+
+
+def claimed_singly(
+    outbox: SqlOutbox, *, worker: str = "", limit: int = 50, per_receiver: int = 4, lease_s: float = 20, now: float
+) -> list[Delivery]:
+    """Claim due deliveries one a place; by a worker of its own each time where none is named."""
+    batches = outbox.due(
+        worker=worker or f"worker-{secrets.token_hex(4)}",
+        limit=limit, per_receiver=per_receiver, in_a_row=1, in_hand={}, lease_s=lease_s, now=now,
+    )  # fmt: skip
+    return [delivery for batch in batches for delivery in batch]
 
 
 class World:

@@ -13,8 +13,9 @@ from gateway.db.queries import SqlQueries
 from gateway.db.workers import SqlWorkers
 from gateway.jobs.catalogue import Catalogue
 from gateway.jobs.job import Status
-from gateway.jobs.ports import AttemptResult
+from gateway.jobs.ports import AttemptResult, Made
 from tests.api_world import OFFER, World, make_world
+from tests.contracts.world import claimed_singly
 
 HOOK = "https://example.com/hook?token=t"
 
@@ -31,8 +32,8 @@ def delivered(world: World) -> str:
     video_id: str = world.post(callback_url=HOOK).json["id"]
     world.advance(video_id, Status.COMPLETED)
     outbox, now = SqlOutbox(world.database), world.database.now()
-    (due,) = outbox.due(worker="w", limit=5, per_receiver=5, lease_s=20, now=now + 1)
-    assert outbox.started(due, now=now)
+    (due,) = claimed_singly(outbox, now=now + 1)
+    assert outbox.held([due])
     result = AttemptResult(status=500, latency_ms=12, answer="no", error="")
     outbox.failed(due, result, due_at=None, held_until=None, now=now + 1)
     return video_id
@@ -101,9 +102,8 @@ def test_a_delivered_callback_can_be_made_again(world: World) -> None:
     path = f"/v1/deliveries/{delivery['id']}/redeliver"
     world.http.post(path, headers=world.key("alice"))
     outbox, now = SqlOutbox(world.database), world.database.now()
-    (due,) = outbox.due(worker="w", limit=5, per_receiver=5, lease_s=20, now=now + 1)
-    outbox.started(due, now=now)
-    outbox.delivered(due, AttemptResult(status=204, latency_ms=1, answer="", error=""), now=now + 1)
+    (due,) = claimed_singly(outbox, now=now + 1)
+    outbox.delivered([Made(due, AttemptResult(status=204, latency_ms=1, answer="", error=""), now + 1)], now=now + 1)
     (done,) = world.get("/v1/deliveries?status=delivered").json["data"]
     again = world.http.post(path, headers=world.key("alice"))
     assert (done["id"], done["status"]) == (delivery["id"], "delivered")

@@ -18,9 +18,10 @@ from openai.types.webhooks import (
 )
 
 from gateway.db.outbox import SqlOutbox
-from gateway.jobs.ports import AttemptResult, Delivery
+from gateway.jobs.ports import AttemptResult, Delivery, Made
 from gateway.webhooks.signing import well_formed
 from tests.api_world import World, make_world
+from tests.contracts.world import claimed_singly
 
 PATH = "/v1/webhook_endpoints"
 FIELDS = {"name": "shop", "url": "https://example.com/hook", "event_types": ["video.completed", "video.failed"]}
@@ -154,11 +155,10 @@ def answer_to_a_test(world: World, result: AttemptResult) -> Any:
         due: Sequence[Delivery] = ()
         while not due:
             assert not answer.done(), answer.result().json
-            due = outbox.due(worker="w", limit=1, per_receiver=1, lease_s=60, now=world.database.now())
+            due = claimed_singly(outbox, limit=1, lease_s=60, now=world.database.now())
         now = world.database.now()
-        assert outbox.started(due[0], now=now)
         if result.status == 200:
-            outbox.delivered(due[0], result, now=now)
+            outbox.delivered([Made(due[0], result, now)], now=now)
         else:
             outbox.failed(due[0], result, due_at=now + 60, held_until=None, now=now)
         return answer.result(timeout=60)

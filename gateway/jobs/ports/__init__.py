@@ -27,6 +27,7 @@ from gateway.jobs.ports.clients import (
 from gateway.jobs.ports.delivering import (
     AttemptResult,
     Delivery,
+    Made,
     Outbox,
 )
 from gateway.jobs.ports.endpoints import (
@@ -71,6 +72,7 @@ __all__ = [
     "Lanes",
     "Ledger",
     "Leftover",
+    "Made",
     "Narrowed",
     "Outbox",
     "Queries",

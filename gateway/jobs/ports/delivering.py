@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.jobs.ports.reading import DeliveryRecord
 
@@ -43,17 +43,48 @@ class AttemptResult:
     error: str
 
 
+class Made(NamedTuple):
+    """An attempt that was made, and when it ended."""
+
+    delivery: Delivery
+    result: AttemptResult
+    at: float
+
+
 class Outbox(Protocol):
     """Callbacks to make, and the breakers of their receivers."""
 
-    def due(self, *, worker: str, limit: int, per_receiver: int, lease_s: float, now: float) -> Sequence[Delivery]:
-        """Claim due deliveries, at most `per_receiver` for one receiver and none behind an open breaker."""
+    def due(
+        self,
+        *,
+        worker: str,
+        limit: int,
+        per_receiver: int,
+        in_a_row: int,
+        in_hand: Mapping[tuple[str, str], int],
+        lease_s: float,
+        now: float,
+    ) -> Sequence[Sequence[Delivery]]:
+        """Claim due deliveries in up to `limit` batches, at most `per_receiver` at one receiver at a time.
 
-    def started(self, delivery: Delivery, *, now: float) -> bool:
-        """Write the attempt before it is made; False where the claim is lost or the delivery was given up."""
+        Their attempts are written with the claim, before they are made. A batch is of one receiver, and up to
+        `in_a_row` long, or a single delivery where the receiver failed last. None is behind an open breaker. `in_hand`
+        are the batches under way that this worker claimed before, by client and receiver.
+        """
 
-    def delivered(self, delivery: Delivery, result: AttemptResult, *, now: float) -> None:
-        """A 2xx: done, and the receiver is well."""
+    def held(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
+        """Return those of which the claim still holds and that were not given up since."""
+
+    def delivered(self, made: Sequence[Made], *, unmade: Collection[Delivery] = (), now: float) -> None:
+        """2xx from one receiver: done, and the receiver is well. What is `unmade` is due again `now`."""
+
+    def onward(
+        self, made: Sequence[Made], *, worker: str, limit: int, lease_s: float, now: float
+    ) -> Sequence[Delivery]:
+        """The same, and claim up to `limit` more of that receiver in its place, all in one transaction."""
+
+    def put_back(self, batch: Collection[Delivery], *, due_at: float) -> None:
+        """Give back what was claimed and not made: no trace is left of those attempts."""
 
     def failed(
         self, delivery: Delivery, result: AttemptResult, *, due_at: float | None, held_until: float | None, now: float
