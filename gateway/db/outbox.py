@@ -30,6 +30,8 @@ _HELD = (
     is_pending(),
 )
 _TO_BE_MADE = (
+    # The ids by themselves, too: SQLite finds no index for the pairs.
+    deliveries.c.id.in_(sa.bindparam("ids", expanding=True)),
     sa.tuple_(deliveries.c.id, deliveries.c.claim_token).in_(sa.bindparam("claims", expanding=True)),
     is_pending(),
     goes_somewhere(),
@@ -122,9 +124,8 @@ class SqlOutbox:
 
     def held(self, batch: Sequence[Delivery]) -> Sequence[Delivery]:
         """Return those of which the claim still holds and that were not given up since."""
-        claims = [(delivery.id, delivery.claim_token) for delivery in batch]
         with self._database.read() as connection:
-            held = set(connection.scalars(_STILL_HELD, {"claims": claims}))
+            held = set(connection.scalars(_STILL_HELD, _claims_of(batch)))
         return [delivery for delivery in batch if delivery.id in held]
 
     def delivered(self, made: Sequence[Made], *, unmade: Collection[Delivery] = (), now: float) -> None:
@@ -221,8 +222,7 @@ class SqlOutbox:
 
 
 def _start(connection: Connection, batch: Sequence[Delivery], now: float) -> Sequence[Delivery]:
-    claims = [(delivery.id, delivery.claim_token) for delivery in batch]
-    begun = set(connection.scalars(_BEGIN, {"claims": claims}))
+    begun = set(connection.scalars(_BEGIN, _claims_of(batch)))
     lost = [delivery for delivery in batch if delivery.id not in begun]
     if lost:
         # Its endpoint was turned off in the very moment in which it was written or claimed.
@@ -254,6 +254,13 @@ def _end(connection: Connection, made: Sequence[Made], unmade: Collection[Delive
 def _put_back(connection: Connection, batch: Collection[Delivery], due_at: float) -> None:
     connection.execute(_UNBEGIN_ATTEMPT, [_attempt(delivery) for delivery in batch])
     connection.execute(_UNBEGIN, [{**_claim_of(delivery), "due": due_at} for delivery in batch])
+
+
+def _claims_of(batch: Sequence[Delivery]) -> dict[str, object]:
+    return {
+        "ids": [delivery.id for delivery in batch],
+        "claims": [(delivery.id, delivery.claim_token) for delivery in batch],
+    }
 
 
 def _claim_of(delivery: Delivery) -> dict[str, object]:
