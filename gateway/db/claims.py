@@ -121,7 +121,11 @@ class SqlClaims:
         if not claimed:
             return
         theirs = sa.tuple_(jobs.c.id, jobs.c.claim_token, jobs.c.version)
-        still_held = theirs.in_([(job.id, job.claim_token, job.version) for job in claimed])
+        still_held = sa.and_(
+            # By themselves, too: SQLite finds no index for the triples, and would read every job there ever was.
+            jobs.c.id.in_([job.id for job in claimed]),
+            theirs.in_([(job.id, job.claim_token, job.version) for job in claimed]),
+        )
         given_back = (
             sa.update(jobs).where(still_held).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
         )

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 PER_RECEIVER = 4
 """Attempts at one receiver at a time, over all workers."""
 
-IN_A_ROW = 16
+IN_A_ROW = 32
 """Attempts that are begun in one transaction and written down in one: a process that dies repeats at most so many for
 each of its threads."""
 

@@ -18,8 +18,8 @@ from gateway.db.migrate import migrate
 from gateway.db.rows import values_of
 from gateway.db.tables import clients, deliveries, jobs, objects, submissions
 from gateway.jobs.job import Failure, Status, new_id
-from gateway.jobs.ports import VideoFilter
-from tests.contracts.world import ALL_EVENTS, HOOK, LANE, NOW, World, claimed_singly, new_job
+from gateway.jobs.ports import Made, VideoFilter
+from tests.contracts.world import ALL_EVENTS, HOOK, LANE, NOW, YES, World, claimed_singly, new_job
 
 FINISHED = 5000
 
@@ -139,6 +139,12 @@ def plan_of(database: Database, statement: str, parameters: Any) -> str:
         return "\n".join(row[0] for row in rows)
 
 
+def going_on(world: World) -> None:
+    claimed = claimed_singly(world.outbox, limit=1, now=NOW + 1)
+    made = [Made(delivery, YES, NOW + 1) for delivery in claimed]
+    assert world.outbox.onward(made, worker="w", limit=5, lease_s=60, now=NOW + 1)
+
+
 ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "claiming polls": (
         "ix_jobs_due", lambda w: w.claims.due(Status.RENDERING, worker="w", limit=5, lease_s=60, now=NOW + 60),
@@ -164,6 +170,13 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "claiming deliveries": (
         "ix_deliveries_due",
         lambda w: claimed_singly(w.outbox, limit=5, now=NOW + 1),
+    ),
+    "going on with a receiver": ("ix_deliveries_receiver", going_on),
+    "giving claims back": (
+        "autoindex_jobs|pk_jobs",
+        lambda w: w.claims.release_all(
+            w.claims.due(Status.RENDERING, worker="w", limit=5, lease_s=60, now=NOW + 99), due_at=NOW
+        ),
     ),
     "claiming leftovers": ("ix_objects_due", lambda w: w.ledger.leftovers(limit=5, lease_s=60, now=NOW)),
     "retention": ("ix_jobs_retention", lambda w: w.ledger.retire(before=NOW + 5, limit=5, now=NOW + 9)),
