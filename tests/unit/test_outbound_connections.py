@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import http.client
 import socket
 import threading
 from pathlib import Path
@@ -59,6 +60,24 @@ def test_every_call_has_a_connection_of_its_own_without_reuse(deadlines: Deadlin
         assert server.connections == 3
         assert server.request().headers["connection"] == "close"
     outbound.close()
+
+
+@pytest.mark.parametrize(("size", "sends"), [(1, 1), (1000, 1), (100_000, 2)])
+def test_a_short_request_leaves_in_one_piece(
+    outbound: Outbound, monkeypatch: pytest.MonkeyPatch, size: int, sends: int
+) -> None:
+    sent: list[int] = []
+    send = http.client.HTTPConnection.send
+
+    def note(connection: http.client.HTTPConnection, data: bytes) -> None:
+        sent.append(len(data))
+        send(connection, data)
+
+    monkeypatch.setattr(http.client.HTTPConnection, "send", note)
+    with RawServer(answering(200, b"ok")) as server:
+        outbound.exchange("POST", server.url, deadline_s=10, max_body=10, data=b"x" * size)
+        assert server.request().body == b"x" * size
+    assert len(sent) == sends
 
 
 @pytest.mark.parametrize("reuse", [True, False])
