@@ -206,19 +206,16 @@ def _steps(
     rounds = RoundStep(routes=routes, claims=claims, polls=poll, limits=limits, rests=Rests())
     abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
     deliver = _deliver(installation, limits, metrics, persistence, wakes)
-
-    def pooled(name: str, step: Step, threads: int) -> tuple[Step, Pool]:
-        return step, Pool(name, threads, freed=partial(wakes.freed, name))
-
-    return [
-        pooled(SUBMIT, submit, SUBMITTERS),
-        pooled("reconcile", reconcile, RECONCILERS),
-        pooled(TRANSFER, transfer, TRANSFERS),
-        pooled(DELIVER, deliver, DELIVERERS),
-        pooled("round", rounds, ROUNDERS),
-        pooled("poll", poll, POLLERS),
-        pooled("abandoned", abandoned, CLEANERS),
+    named: list[tuple[str, Step, int]] = [
+        (SUBMIT, submit, SUBMITTERS),
+        ("reconcile", reconcile, RECONCILERS),
+        (TRANSFER, transfer, TRANSFERS),
+        (DELIVER, deliver, DELIVERERS),
+        ("round", rounds, ROUNDERS),
+        ("poll", poll, POLLERS),
+        ("abandoned", abandoned, CLEANERS),
     ]
+    return [(step, Pool(name, threads, freed=partial(wakes.freed, name))) for name, step, threads in named]
 
 
 def _deliver(
