@@ -24,11 +24,20 @@ PAGE = 100
 WORTH_IT = 4
 """So many videos in hand make a page cheaper for everybody than a poll of each."""
 
-_MOST = 2000
-"""Videos of one round: claimed together, so that they are asked about together from then on."""
+_MOST = 1000
+"""Videos of one round: claimed together, so that they are asked about together from then on.
+
+A key with more has several rounds, each of which begins in the list where the one before it ends.
+"""
+
+_OVERLAP = 25
+"""So many places before that: the upstream may have begun them in another order than its answers came in."""
+
+_PATIENCE = 2
+"""Pages walked for each that the videos would fill: at worst, every other one in between was asked about just now."""
 
 _SPARE_PAGES = 2
-"""For what others than the videos looked for stand on the pages: finished ones, above all."""
+"""And for others that stand on the pages: finished ones, above all."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,13 +52,11 @@ class RoundStep:
     """Keys whose list was of no use, and which are polled one by one for a while."""
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
-        """Claim a round for each key that can list and has enough in hand, at most `limit`."""
+        """Claim rounds for each key that can list and has enough in hand, at most `limit`."""
         work: list[Callable[[], None]] = []
         for route, key in self._listing(moment()):
-            if len(work) < limit:
-                jobs = self._claimed(route, key, worker, moment)
-                if jobs:
-                    work.append(partial(self.run, jobs, route, key, moment))
+            while len(work) < limit and (jobs := self._claimed(route, key, worker, moment)):
+                work.append(partial(self.run, jobs, route, key, moment))
         return work
 
     def _listing(self, now: float) -> Iterator[tuple[Route, Key]]:
@@ -75,7 +82,10 @@ class RoundStep:
         """Walk the list until it has shown every video of the round, and write down what is new."""
         wanted = {job.upstream_job_id or "": job for job in jobs}
         quiet: list[Job] = []
-        for video in self._walk(route, key, wanted, moment):
+        # The videos before it in the list are another round's, or were asked about just now.
+        before = self.claims.accepted_after(jobs[0], _OVERLAP)
+        after = before.upstream_job_id if before is not None else None
+        for video in self._walk(route, key, wanted, moment, after=after):
             job = wanted.pop(video.upstream_job_id, None)
             if job is not None and not self.polls.settle(job, route, video.poll, moment):
                 quiet.append(job)
@@ -84,10 +94,11 @@ class RoundStep:
         if wanted:
             self._unlisted(list(wanted.values()), route, key, moment)
 
-    def _walk(self, route: Route, key: Key, wanted: dict[str, Job], moment: Moment) -> Iterator[Listed]:
-        after: str | None = None
+    def _walk(
+        self, route: Route, key: Key, wanted: dict[str, Job], moment: Moment, *, after: str | None
+    ) -> Iterator[Listed]:
         most = _pages(len(wanted))
-        for number in range(most + _SPARE_PAGES):
+        for number in range(_PATIENCE * most + _SPARE_PAGES):
             if number >= most:
                 self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
             page = route.adapter.page(key, after=after)
