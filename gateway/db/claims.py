@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -71,13 +71,21 @@ class SqlClaims:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._more: set[Status] = set()
+        """Of which the last claim took all that it might, so that another will find something too."""
 
     def due(self, status: Status, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim up to `limit` due jobs in `status`, the longest due first."""
         # Looked at before the writer's lock is asked for: most ticks find nothing.
-        if limit <= 0 or not self._found(_ANY_DUE[status], now=now):
+        if limit <= 0 or not (status in self._more or self._found(_ANY_DUE[status], now=now)):
             return []
-        return self._claim(_CLAIM[status], worker=worker, limit=limit, until=now + lease_s, now=now)
+        values = {"worker": worker, "limit": limit, "until": now + lease_s, "now": now}
+        claimed = self._claim(_CLAIM[status], values, durable=status is not Status.RENDERING)
+        if len(claimed) == limit:
+            self._more.add(status)
+        else:
+            self._more.discard(status)
+        return claimed
 
     def round(
         self,
@@ -101,9 +109,8 @@ class SqlClaims:
             return []
         if self._found(_SOON_OF_KEY, before=until, limit=least, **key) < least:
             return []
-        claimed = self._claim(
-            _CLAIM_ROUND, worker=worker, limit=limit, until=now + lease_s, now=now, before=until, **key
-        )
+        values = {"worker": worker, "limit": limit, "until": now + lease_s, "now": now, "before": until, **key}
+        claimed = self._claim(_CLAIM_ROUND, values, durable=False)
         return sorted(claimed, key=lambda job: (job.accepted_at or 0.0, job.id), reverse=True)
 
     def accepted_after(self, job: Job, places: int) -> Job | None:
@@ -118,8 +125,9 @@ class SqlClaims:
         with self._database.read() as connection:
             return len(connection.execute(statement, values).all())
 
-    def _claim(self, statement: ReturningUpdate[Any], **values: object) -> Sequence[Job]:
-        with self._database.write() as connection:
+    def _claim(self, statement: ReturningUpdate[Any], values: Mapping[str, object], *, durable: bool) -> Sequence[Job]:
+        # Those of polls are not: two workers that a power cut leaves with the same one ask twice, and one is heard.
+        with self._database.write(durable=durable) as connection:
             return [job_of(row) for row in connection.execute(statement, values).mappings()]
 
     def holds(self, job: Job) -> bool:
