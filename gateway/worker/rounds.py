@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -30,14 +31,16 @@ _MOST = 1000
 A key with more has several rounds, each of which begins in the list where the one before it ends.
 """
 
-_OVERLAP = 25
-"""So many places before that: the upstream may have begun them in another order than its answers came in."""
+_A_TICK = 4
+"""Rounds begun in one tick: claiming so many rows takes a while, in which nothing else is begun."""
 
-_PATIENCE = 2
-"""Pages walked for each that the videos would fill: at worst, every other one in between was asked about just now."""
+_OVERLAP = 25
+"""Places in the list before a video at which it is looked for: the upstream may have begun its videos in another order
+than its answers came in."""
 
 _SPARE_PAGES = 2
-"""And for others that stand on the pages: finished ones, above all."""
+"""Pages that bring less than they are worth, beside one for each that the videos would fill: at first, others that are
+not due stand between them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,9 +56,11 @@ class RoundStep:
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim rounds for each key that can list and has enough in hand, at most `limit`."""
+        now = moment()
+        limit = min(limit, _A_TICK)
         work: list[Callable[[], None]] = []
-        for route, key in self._listing(moment()):
-            while len(work) < limit and (jobs := self._claimed(route, key, worker, moment)):
+        for route, key in self._listing(now):
+            while len(work) < limit and (jobs := self._claimed(route, key, worker, now)):
                 work.append(partial(self.run, jobs, route, key, moment))
         return work
 
@@ -64,8 +69,7 @@ class RoundStep:
             if route.adapter.facts.can_list and not self.rests.resting(route.name, key.name, now=now):
                 yield route, key
 
-    def _claimed(self, route: Route, key: Key, worker: str, moment: Moment) -> Sequence[Job]:
-        now = moment()
+    def _claimed(self, route: Route, key: Key, worker: str, now: float) -> Sequence[Job]:
         # Half an interval early at most: who was accepted in between falls into step with the others.
         jobs = self.claims.round(
             route.name, key.fingerprint, worker=worker, least=WORTH_IT, limit=_MOST,
@@ -82,10 +86,7 @@ class RoundStep:
         """Walk the list until it has shown every video of the round, and write down what is new."""
         wanted = {job.upstream_job_id or "": job for job in jobs}
         quiet: list[Job] = []
-        # The videos before it in the list are another round's, or were asked about just now.
-        before = self.claims.accepted_after(jobs[0], _OVERLAP)
-        after = before.upstream_job_id if before is not None else None
-        for video in self._walk(route, key, wanted, moment, after=after):
+        for video in self._walk(route, key, jobs, wanted, moment):
             job = wanted.pop(video.upstream_job_id, None)
             if job is not None and not self.polls.settle(job, route, video.poll, moment):
                 quiet.append(job)
@@ -95,21 +96,41 @@ class RoundStep:
             self._unlisted(list(wanted.values()), route, key, moment)
 
     def _walk(
-        self, route: Route, key: Key, wanted: dict[str, Job], moment: Moment, *, after: str | None
+        self, route: Route, key: Key, jobs: Sequence[Job], wanted: Mapping[str, Job], moment: Moment
     ) -> Iterator[Listed]:
-        most = _pages(len(wanted))
-        for number in range(_PATIENCE * most + _SPARE_PAGES):
-            if number >= most:
+        """Yield what the list shows from the first of the jobs on, while whoever takes it takes them out of `wanted`.
+
+        Where a page brings less than it is worth, the next one begins at what is looked for next.
+        """
+        paid = _pages(len(jobs))
+        spare = paid + _SPARE_PAGES
+        seeking = (job for job in jobs if job.upstream_job_id in wanted)
+        after = self._just_before(next(seeking))
+        for number in itertools.count():
+            if number >= paid:
                 self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
-            page = route.adapter.page(key, after=after)
-            if isinstance(page, NoAnswer):
-                self.routes.heard(route.name, key.name, page, now=moment())
-            if not isinstance(page, Page):
+            page, missing = self._page(route, key, after, moment), len(wanted)
+            if page is None:
                 return
             yield from page.videos
-            if not wanted or page.next is None:
-                return
             after = page.next
+            if missing - len(wanted) < WORTH_IT and wanted:
+                spare -= 1
+                sought = next(seeking, None) if spare else None
+                after = self._just_before(sought) or after if sought else None
+            if not wanted or after is None:
+                return
+
+    def _page(self, route: Route, key: Key, after: str | None, moment: Moment) -> Page | None:
+        page = route.adapter.page(key, after=after)
+        if isinstance(page, NoAnswer):
+            self.routes.heard(route.name, key.name, page, now=moment())
+        return page if isinstance(page, Page) else None
+
+    def _just_before(self, job: Job) -> str | None:
+        """Return the video after which a page begins that shows a job; None where it is one of the newest."""
+        before = self.claims.accepted_after(job, _OVERLAP)
+        return before.upstream_job_id if before is not None else None
 
     def _unlisted(self, jobs: Sequence[Job], route: Route, key: Key, moment: Moment) -> None:
         """Ask about one that the list did not show: where that brings no answer either, none has one."""

@@ -152,6 +152,22 @@ def test_more_than_one_round_holds_are_all_found_in_the_list(ground: Ground, mon
             assert asked(rig)[1] == polls
 
 
+def test_a_round_passes_over_what_is_not_due_between_its_videos(ground: Ground) -> None:
+    with ground.rig(simulator={"render_s": 1e6}, upstream_max_concurrent=1000, max_wait_s=1e6) as rig:
+        in_progress(rig, 400)
+        rig.leap(45.0)
+        settle(rig)
+        with rig.installation.database.write() as connection:
+            ids = connection.scalars(sa.select(jobs.c.id).order_by(jobs.c.accepted_at, jobs.c.id)).all()
+            between = jobs.c.id.in_(ids[3:-3])
+            connection.execute(sa.update(jobs).where(between).values(due_at=jobs.c.due_at + 1e5))
+        lists, polls = asked(rig)
+        rig.leap(30.0)
+        settle(rig)
+        # The newest and the oldest three, on the first and the last of four pages.
+        assert asked(rig) == (lists + 2, polls)
+
+
 # -- APIYI's published limits: ten requests a minute, five videos at once ----------------------------------------------
 
 
