@@ -39,8 +39,13 @@ _OVERLAP = 25
 than its answers came in."""
 
 _SPARE_PAGES = 2
-"""Pages that bring less than they are worth, beside one for each that the videos would fill: at first, others that are
-not due stand between them."""
+"""Pages that may bring less than they are worth, beside one for each that the videos would fill.
+
+Videos that are not due stand between them, and finished ones.
+"""
+
+_BRIEFLY_S = 2.0
+"""How long a list rests that showed most: until the polls have taken up what it did not show."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,7 +98,9 @@ class RoundStep:
         if quiet and self.limits.claims_outlast_polls:
             self.claims.release_all(quiet, due_at=self.polls.next_poll(quiet[0], moment()))
         if wanted:
-            self._unlisted(list(wanted.values()), route, key, moment)
+            interval_s = self.limits.poll_interval_s
+            rest_s = interval_s if 2 * len(wanted) > len(jobs) else min(_BRIEFLY_S, interval_s)
+            self._unlisted(list(wanted.values()), route, key, moment, rest_s=rest_s)
 
     def _walk(
         self, route: Route, key: Key, jobs: Sequence[Job], wanted: Mapping[str, Job], moment: Moment
@@ -103,11 +110,10 @@ class RoundStep:
         Where a page brings less than it is worth, the next one begins at what is looked for next.
         """
         paid = _pages(len(jobs))
-        spare = paid + _SPARE_PAGES
         seeking = (job for job in jobs if job.upstream_job_id in wanted)
         after = self._just_before(next(seeking))
-        for number in itertools.count():
-            if number >= paid:
+        for number in itertools.count(1):
+            if number > paid:
                 self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
             page, missing = self._page(route, key, after, moment), len(wanted)
             if page is None:
@@ -115,10 +121,10 @@ class RoundStep:
             yield from page.videos
             after = page.next
             if missing - len(wanted) < WORTH_IT and wanted:
-                spare -= 1
-                sought = next(seeking, None) if spare else None
+                sought = next(seeking, None)
                 after = self._just_before(sought) or after if sought else None
-            if not wanted or after is None:
+            worth = (len(jobs) - len(wanted)) // WORTH_IT
+            if not wanted or after is None or number > paid + worth + _SPARE_PAGES:
                 return
 
     def _page(self, route: Route, key: Key, after: str | None, moment: Moment) -> Page | None:
@@ -132,7 +138,7 @@ class RoundStep:
         before = self.claims.accepted_after(job, _OVERLAP)
         return before.upstream_job_id if before is not None else None
 
-    def _unlisted(self, jobs: Sequence[Job], route: Route, key: Key, moment: Moment) -> None:
+    def _unlisted(self, jobs: Sequence[Job], route: Route, key: Key, moment: Moment, *, rest_s: float) -> None:
         """Ask about one that the list did not show: where that brings no answer either, none has one."""
         self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
         first, *others = jobs
@@ -143,7 +149,7 @@ class RoundStep:
                 self.polls.settle(job, route, outcome, moment)
         elif others:
             log.info("The list of upstream %s does not show %d videos; they are polled.", route.name, len(jobs))
-            self.rests.until(route.name, key.name, moment() + self.limits.poll_interval_s)
+            self.rests.until(route.name, key.name, moment() + rest_s)
             self.claims.release_all(others, due_at=moment())
 
 
