@@ -82,10 +82,10 @@ class MortalDatabase(Database):
     dies_after: int | None = None
 
     @contextmanager
-    def write(self) -> Iterator[Any]:
+    def write(self, **options: Any) -> Iterator[Any]:
         if self.writes == self.dies_before:
             raise Died
-        with super().write() as connection:
+        with super().write(**options) as connection:
             yield connection
         self.writes += 1
         if self.writes == self.dies_after:

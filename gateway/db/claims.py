@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from gateway.db.conditions import is_due, is_status
+from gateway.db.conditions import is_due, is_status, is_unfinished
 from gateway.db.engine import Database
 from gateway.db.rows import job_of, routes_text
 from gateway.db.tables import jobs
@@ -18,13 +18,13 @@ _NOW: sa.BindParameter[float] = sa.bindparam("now")
 _LIMIT: sa.BindParameter[int] = sa.bindparam("limit")
 
 
-def _claim_of(which: sa.ColumnElement[bool]) -> ReturningUpdate[Any]:
+def _claim_of(which: sa.ColumnElement[bool], *order: sa.ColumnElement[Any]) -> ReturningUpdate[Any]:
     # Materialised, since PostgreSQL may run a plain IN (SELECT ... LIMIT n FOR UPDATE SKIP LOCKED) more than once
     # and then take more than n. SQLite leaves the lock clause out; its transaction is alone anyway.
     picked = (
         sa.select(jobs.c.id)
         .where(which)
-        .order_by(jobs.c.due_at)
+        .order_by(*order)
         .limit(_LIMIT)
         .with_for_update(skip_locked=True)
         .cte("picked")
@@ -45,13 +45,25 @@ def _claim_of(which: sa.ColumnElement[bool]) -> ReturningUpdate[Any]:
 
 # Put together once: every tick asks for them, and putting one together costs more than SQLite's answer to it.
 _ANY_DUE = {status: sa.select(jobs.c.id).where(is_due(status, _NOW)).limit(1) for status in UNFINISHED}
-_CLAIM = {status: _claim_of(is_due(status, _NOW)) for status in UNFINISHED}
+_CLAIM = {status: _claim_of(is_due(status, _NOW), jobs.c.due_at) for status in UNFINISHED}
 
 _OF_KEY = (jobs.c.upstream == sa.bindparam("of"), jobs.c.key_fingerprint == sa.bindparam("fingerprint"))
 _SOON = sa.and_(is_due(Status.RENDERING, sa.bindparam("before")), *_OF_KEY)
 _ANY_OF_KEY = sa.select(jobs.c.id).where(is_due(Status.RENDERING, _NOW), *_OF_KEY).limit(1)
 _SOON_OF_KEY = sa.select(jobs.c.id).where(_SOON).limit(_LIMIT)
-_CLAIM_ROUND = _claim_of(_SOON)
+_CLAIM_ROUND = _claim_of(_SOON, jobs.c.accepted_at.desc(), jobs.c.id.desc())
+_LATER_OF_KEY = (
+    sa.select(jobs)
+    .where(
+        is_status(Status.RENDERING),
+        is_unfinished(),
+        *_OF_KEY,
+        sa.tuple_(jobs.c.accepted_at, jobs.c.id) > sa.tuple_(sa.bindparam("accepted_at"), sa.bindparam("id")),
+    )
+    .order_by(jobs.c.accepted_at, jobs.c.id)
+    .offset(sa.bindparam("places"))
+    .limit(1)
+)
 
 
 class SqlClaims:
@@ -59,13 +71,21 @@ class SqlClaims:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._more: set[Status] = set()
+        """Of which the last claim took all that it might, so that another will find something too."""
 
     def due(self, status: Status, *, worker: str, limit: int, lease_s: float, now: float) -> Sequence[Job]:
         """Claim up to `limit` due jobs in `status`, the longest due first."""
         # Looked at before the writer's lock is asked for: most ticks find nothing.
-        if limit <= 0 or not self._found(_ANY_DUE[status], now=now):
+        if limit <= 0 or not (status in self._more or self._found(_ANY_DUE[status], now=now)):
             return []
-        return self._claim(_CLAIM[status], worker=worker, limit=limit, until=now + lease_s, now=now)
+        values = {"worker": worker, "limit": limit, "until": now + lease_s, "now": now}
+        claimed = self._claim(_CLAIM[status], values, durable=status is not Status.RENDERING)
+        if len(claimed) == limit:
+            self._more.add(status)
+        else:
+            self._more.discard(status)
+        return claimed
 
     def round(
         self,
@@ -81,21 +101,33 @@ class SqlClaims:
     ) -> Sequence[Job]:
         """Claim the rendering jobs that one upstream key accepted and that are due before `until`, at most `limit`.
 
-        Nothing is claimed unless one is due now, and `least` are due before `until`.
+        Those accepted last come first, as in the upstream's list. Nothing is claimed unless one is due now, and `least`
+        are due before `until`.
         """
         key = {"of": upstream, "fingerprint": fingerprint}
         if not self._found(_ANY_OF_KEY, now=now, **key):
             return []
         if self._found(_SOON_OF_KEY, before=until, limit=least, **key) < least:
             return []
-        return self._claim(_CLAIM_ROUND, worker=worker, limit=limit, until=now + lease_s, now=now, before=until, **key)
+        values = {"worker": worker, "limit": limit, "until": now + lease_s, "now": now, "before": until, **key}
+        claimed = self._claim(_CLAIM_ROUND, values, durable=False)
+        return sorted(claimed, key=lambda job: (job.accepted_at or 0.0, job.id), reverse=True)
+
+    def accepted_after(self, job: Job, places: int) -> Job | None:
+        """Return the rendering job that the same upstream key accepted `places` places later, where there is one."""
+        there = {"accepted_at": job.accepted_at, "id": job.id}
+        key = {"of": job.upstream, "fingerprint": job.key_fingerprint}
+        with self._database.read() as connection:
+            found = connection.execute(_LATER_OF_KEY, {**there, **key, "places": places - 1}).mappings().one_or_none()
+            return None if found is None else job_of(found)
 
     def _found(self, statement: sa.Select[Any], **values: object) -> int:
         with self._database.read() as connection:
             return len(connection.execute(statement, values).all())
 
-    def _claim(self, statement: ReturningUpdate[Any], **values: object) -> Sequence[Job]:
-        with self._database.write() as connection:
+    def _claim(self, statement: ReturningUpdate[Any], values: Mapping[str, object], *, durable: bool) -> Sequence[Job]:
+        # Those of polls are not: two workers that a power cut leaves with the same one ask twice, and one is heard.
+        with self._database.write(durable=durable) as connection:
             return [job_of(row) for row in connection.execute(statement, values).mappings()]
 
     def holds(self, job: Job) -> bool:

@@ -47,20 +47,24 @@ class Database:
         return Path(self.url.database) if self.sqlite and self.url.database else None
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
+    def write(self, *, durable: bool = True) -> Iterator[Connection]:
         """A transaction that may write. Raises Unavailable where the database can't be reached or stays busy.
 
+        What is not `durable` waits for no disk, and a power cut may undo it: for what then does itself again.
         SQLite lets one writer in at a time and is unfair to those who wait, so the threads of this process queue for
         a lock of their own, and BEGIN IMMEDIATE is only asked for by one of them.
         """
         if not self.sqlite:
             with translated(), self.engine.begin() as connection:
+                if not durable:
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
             return
         if not self._writer.acquire(timeout=self._busy_timeout_s):
             raise _unavailable("The database is busy.")
         try:
-            with translated(), self.engine.execution_options(gateway_write=True).begin() as connection:
+            options = {"gateway_write": True, "gateway_durable": durable}
+            with translated(), self.engine.execution_options(**options).begin() as connection:
                 yield connection
         finally:
             self._writer.release()
@@ -178,6 +182,7 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
 
 
 def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s: float) -> Engine:
+    lax = "normal" if synchronous == "full" else synchronous
     engine = sa.create_engine(
         url,
         hide_parameters=True,  # prompts and callback URLs have no business in a traceback
@@ -198,8 +203,16 @@ def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("gateway_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+        options = connection.get_execution_options()
+        if not options.get("gateway_write"):
+            connection.exec_driver_sql("BEGIN")
+            return
+        wanted = synchronous if options.get("gateway_durable") else lax
+        # Kept by the connection from one transaction to the next, and not to be changed within one.
+        if connection.info.get("synchronous", synchronous) != wanted:
+            connection.exec_driver_sql(f"PRAGMA synchronous={wanted}")
+            connection.info["synchronous"] = wanted
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 

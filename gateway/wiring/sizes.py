@@ -6,8 +6,8 @@ SUBMITTERS = 8
 RECONCILERS = 2
 TRANSFERS = 4
 DELIVERERS = 32
-POLLERS = 32
-"""Enough for 9,000 videos in progress, polled every 30 s at 100 ms each."""
-ROUNDERS = 4
-"""Walks through upstreams' lists, each the poll of up to 2,000 videos."""
+POLLERS = 128
+"""Enough for 19,000 videos in progress, polled every 30 s at 200 ms each; begun as they are needed."""
+ROUNDERS = 24
+"""Walks through upstreams' lists, each the poll of up to 1,000 videos."""
 CLEANERS = 4

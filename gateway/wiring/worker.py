@@ -170,8 +170,7 @@ def _steps(
 ) -> list[tuple[Step, Pool]]:
     """Make the steps in order of precedence: what comes first spends a key's request rate first."""
     claims, lanes = SqlClaims(installation.database), SqlLanes(installation.database)
-    submissions = SqlSubmissions(installation.database)
-    rests = Rests()
+    submissions, rests = SqlSubmissions(installation.database), Rests()
     submit = SubmitStep(
         routes=routes,
         submissions=submissions,

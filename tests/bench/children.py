@@ -107,7 +107,9 @@ class Server:
         return found
 
     def close(self) -> None:
-        """End all of it at once."""
+        """End all of it at once; nothing where it has ended."""
+        if self._process.poll() is not None:
+            return
         everyone = self.tree()
         for process in everyone:
             with suppress(psutil.NoSuchProcess):

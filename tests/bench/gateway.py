@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,6 +66,11 @@ class Gateway:
             **(settings or {}),
         }
 
+    @property
+    def key_fingerprint(self) -> str:
+        """What a video has whose upstream key is the present one: only such are looked for in the upstream's list."""
+        return hashlib.sha256(self.settings["GATEWAY_UPSTREAM_KEY"].encode()).hexdigest()[:16]
+
     def __enter__(self) -> Self:
         migrate(self.database)
         return self
@@ -112,7 +118,7 @@ class Gateway:
             return connection.execute(sa.text(statement), values).rowcount
 
     def seed(self, count: int, **fields: Any) -> Sequence[Job]:
-        """Write videos as they would lie there by now."""
+        """Write videos as they would lie there by now; a field may be a function of the video's number."""
         now = self.database.now()
         with self.database.write() as connection:
             for name in self.keys:
@@ -133,7 +139,7 @@ def _job(number: int, now: float, **fields: Any) -> Job:
         "prompt": "A calico cat plays the piano on a stage, warm light", "upstream": "default", "upstream_key": "1",
         "upstream_job_id": f"up_{now:.0f}_{number}", "accepted_at": now, "metadata": {"order": str(number)},
     }  # fmt: skip
-    return Job(**(usual | fields))
+    return Job(**(usual | {name: value(number) if callable(value) else value for name, value in fields.items()}))
 
 
 def completed(at: float) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -12,7 +13,7 @@ from gateway.db.claims import SqlClaims
 from gateway.db.engine import Database
 from gateway.jobs import lifecycle
 from gateway.jobs.job import Job, Status
-from tests.contracts.world import NOW, World, race
+from tests.contracts.world import LANE, NOW, World, race
 
 
 def claim(world: World, *, limit: int = 10, now: float = NOW, lease_s: float = 60) -> list[Job]:
@@ -136,6 +137,41 @@ def test_of_two_holders_of_one_row_only_the_first_can_record(world: World) -> No
     world.recorder.record(lifecycle.progress(quick, percent=9, due_at=NOW + 60, at=NOW + 37, detail={}))
     assert not world.claims.holds(slow)
     assert not world.claims.holds(quick)
+
+
+def test_a_round_takes_what_was_accepted_last_first_and_only_of_its_key(world: World) -> None:
+    lane = replace(LANE, max_concurrent=9)
+    accepted = [world.rendering(lane=lane, now=NOW + n)[0] for n in range(5)]
+    world.rendering(lane=replace(lane, key="two", fingerprint="k2"), now=NOW + 9)
+
+    def of_round(limit: int, now: float) -> list[str]:
+        claimed = world.claims.round(
+            lane.upstream, lane.fingerprint, worker="w", least=3, limit=limit, until=now + 3, lease_s=30, now=now
+        )
+        return [job.id for job in claimed]
+
+    ids = [job.id for job in reversed(accepted)]
+    # Though three soon will be, none is due yet.
+    assert of_round(9, NOW + 29.9) == []
+    assert of_round(2, NOW + 31.5) == ids[:2]
+    assert of_round(9, NOW + 31.5) == ids[2:]
+    assert of_round(9, NOW + 32) == []
+
+
+def test_the_one_accepted_some_places_later_is_of_the_same_key_and_in_progress(world: World) -> None:
+    lane = replace(LANE, max_concurrent=9)
+    # Two at once, which the id puts in order.
+    at_once = [world.rendering(lane=lane, now=NOW + n // 2)[0] for n in range(4)]
+    first, second, third, fourth = sorted(at_once, key=lambda job: (job.accepted_at, job.id))
+    world.rendering(lane=replace(lane, key="two", fingerprint="k2"), now=NOW + 9)
+    found = world.claims.accepted_after(first, 2)
+    assert found is not None
+    assert found.id == third.id
+    world.recorder.cancel(second.id, client=second.client, now=NOW)
+    found = world.claims.accepted_after(first, 2)
+    assert found is not None
+    assert found.id == fourth.id
+    assert world.claims.accepted_after(first, 3) is None
 
 
 def test_jobs_expire_in_the_queue_by_their_age_not_by_their_schedule(world: World) -> None:

@@ -139,6 +139,22 @@ def test_sqlite_is_opened_as_promised(tmp_path: Path, synchronous: str) -> None:
     assert pragmas == ["wal", {"full": 2, "normal": 1}[synchronous], 1]
 
 
+def test_what_need_not_last_waits_for_no_disk_and_what_must_does_so_again(
+    open_database: Callable[..., Database],
+) -> None:
+    database = open_database(synchronous="full", pool_size=1)
+    question, lasting, fleeting = "PRAGMA synchronous", 2, 1
+    if not database.sqlite:
+        question, lasting, fleeting = "SHOW synchronous_commit", "on", "off"
+        with open_database(pool_size=1).write() as other:
+            other.exec_driver_sql(f'ALTER DATABASE "{database.url.database}" SET synchronous_commit = on')
+    seen = []
+    for durable in (True, False, False, True):
+        with database.write(durable=durable) as connection:
+            seen.append(connection.exec_driver_sql(question).scalar())
+    assert seen == [lasting, fleeting, fleeting, lasting]
+
+
 def test_a_full_disk_is_unavailable_and_keeps_nothing(tmp_path: Path, sqlite_template: Path) -> None:
     path = tmp_path / "gateway.db"
     path.write_bytes(sqlite_template.read_bytes())

@@ -149,6 +149,18 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "claiming polls": (
         "ix_jobs_due", lambda w: w.claims.due(Status.RENDERING, worker="w", limit=5, lease_s=60, now=NOW + 60),
     ),
+    "claiming rounds": (
+        "ix_jobs_due",
+        lambda w: w.claims.round(
+            "main", "k1", worker="w", least=1, limit=5, until=NOW + 75, lease_s=60, now=NOW + 60,
+        ),
+    ),
+    "finding where a round begins": (
+        "ix_jobs_due",
+        lambda w: w.claims.accepted_after(
+            replace(new_job(), upstream="main", key_fingerprint="k1", accepted_at=NOW - 1), 1,
+        ),
+    ),
     "claiming transfers": (
         "ix_jobs_due", lambda w: w.claims.due(Status.STORING, worker="w", limit=5, lease_s=60, now=NOW + 60),
     ),

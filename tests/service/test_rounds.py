@@ -8,6 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from gateway.db.tables import jobs
+from gateway.worker import rounds
 from tests.service.ground import Ground, migrated, open_ground
 from tests.service.rig import Rig
 
@@ -95,8 +96,8 @@ def test_an_upstream_that_is_down_is_not_asked_about_each_video(rig: Rig) -> Non
     rig.simulator.faults("list-503-plain*all", "poll-503-plain*all")
     began = rig.time.wall()
     rig.play(lambda: rig.time.wall() - began > 95)
-    rounds = 5
-    assert sum(asked(rig)) - before <= 2 * rounds
+    rounds_made = 5
+    assert sum(asked(rig)) - before <= 2 * rounds_made
     assert {rig.status(video_id) for video_id in videos} == {"in_progress"}
     rig.simulator.faults()
     rig.play(rig.final(*videos))
@@ -133,6 +134,38 @@ def test_a_thousand_videos_in_progress_take_at_most_twelve_requests_a_round(grou
             with rig.installation.database.read() as connection:
                 claimed = sa.select(sa.func.min(jobs.c.claimed_at)).where(jobs.c.status == "rendering")
                 assert connection.scalar(claimed) > late_before
+
+
+def test_more_than_one_round_holds_are_all_found_in_the_list(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_MOST", 100)
+    with ground.rig(simulator={"render_s": 1e6}, upstream_max_concurrent=1000, max_wait_s=1e6) as rig:
+        in_progress(rig, 350)
+        # The first rounds find those that were accepted over some time.
+        rig.leap(45.0)
+        settle(rig)
+        for _ in range(3):
+            lists, polls = asked(rig)
+            rig.leap(30.0)
+            settle(rig)
+            # Four rounds, each of which may have to look at a page of its neighbour's.
+            assert asked(rig)[0] - lists <= 8
+            assert asked(rig)[1] == polls
+
+
+def test_a_round_passes_over_what_is_not_due_between_its_videos(ground: Ground) -> None:
+    with ground.rig(simulator={"render_s": 1e6}, upstream_max_concurrent=1000, max_wait_s=1e6) as rig:
+        in_progress(rig, 400)
+        rig.leap(45.0)
+        settle(rig)
+        with rig.installation.database.write() as connection:
+            ids = connection.scalars(sa.select(jobs.c.id).order_by(jobs.c.accepted_at, jobs.c.id)).all()
+            between = jobs.c.id.in_(ids[3:-3])
+            connection.execute(sa.update(jobs).where(between).values(due_at=jobs.c.due_at + 1e5))
+        lists, polls = asked(rig)
+        rig.leap(30.0)
+        settle(rig)
+        # The newest and the oldest three, on the first and the last of four pages.
+        assert asked(rig) == (lists + 2, polls)
 
 
 # -- APIYI's published limits: ten requests a minute, five videos at once ----------------------------------------------

@@ -29,8 +29,12 @@ class Claims(Protocol):
     ) -> Sequence[Job]:
         """Claim the rendering jobs that one upstream key accepted and that are due before `until`, at most `limit`.
 
-        Nothing is claimed unless one is due now, and `least` are due before `until`.
+        Those accepted last come first, as in the upstream's list. Nothing is claimed unless one is due now, and `least`
+        are due before `until`.
         """
+
+    def accepted_after(self, job: Job, places: int) -> Job | None:
+        """Return the rendering job that the same upstream key accepted `places` places later, where there is one."""
 
     def holds(self, job: Job) -> bool:
         """Whether the claim under which this job was read is still the last one and the job has not moved on."""

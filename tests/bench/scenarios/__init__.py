@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.measure import Row, Scale
-from tests.bench.scenarios import accept, callbacks, latency, memory, polls, read, transfer
+from tests.bench.scenarios import accept, callbacks, crowd, latency, memory, polls, read, transfer
 
 SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "accept": accept.run,
     "read": read.run,
     "polls": polls.run,
+    "crowd": crowd.run,
     "transfer": transfer.run,
     "callbacks": callbacks.run,
     "latency": latency.run,

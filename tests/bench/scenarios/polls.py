@@ -1,4 +1,7 @@
-"""Polls a second of one real worker process, each of another video, beside a bare loop of `requests` in 32 threads."""
+"""Polls a second of one real worker process, each of another video, beside a bare loop of `requests` in 32 threads.
+
+And how many videos it asks about by the upstream's list, a hundred of them a page.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.children import Child
 from tests.bench.gateway import NEVER, Gateway
-from tests.bench.measure import Row, Scale, Target, alternate, check, eventually
+from tests.bench.measure import Row, Scale, Target, alternate, check, eventually, say
 
 _THREADS = 32
 _DELAYS_S = (0.0, 0.1)
@@ -15,6 +18,11 @@ _DELAYS_S = (0.0, 0.1)
 
 def run(scale: Scale) -> Sequence[Row]:
     """Measure an upstream that answers at once, and one that takes 100 ms."""
+    rows = _one_by_one(scale)
+    return [*rows, *_by_list(scale, one_by_one=[row.ours for row in rows])]
+
+
+def _one_by_one(scale: Scale) -> list[Row]:
     rows: list[Row] = []
     with (
         Child("tests.bench.upstream_stub", "0") as upstream,
@@ -50,6 +58,52 @@ def run(scale: Scale) -> Sequence[Row]:
                 )
             )
     return rows
+
+
+def _by_list(scale: Scale, *, one_by_one: Sequence[Sequence[float]]) -> list[Row]:
+    rows: list[Row] = []
+    with Child("tests.bench.upstream_stub", "0") as upstream, Gateway(upstream=upstream.port) as gateway:
+        apart_s = 0.01
+        now = gateway.database.now()
+        videos = gateway.seed(
+            scale.pick(8_000, 20_000),
+            key_fingerprint=gateway.key_fingerprint,
+            accepted_at=lambda number: now + number * apart_s,
+        )
+        upstream.ask(listed=[video.upstream_job_id for video in reversed(videos)])
+        gateway.start_worker()
+        for after_s, singly in zip(_DELAYS_S, one_by_one, strict=True):
+            upstream.ask(after_s=after_s)
+            samples = [_listed(gateway, upstream, len(videos)) for _ in range(scale.repetitions)]
+            say(f"  by list, {after_s:g} s: {', '.join(f'{sample:.4g}' for sample in samples)}")
+            rows.append(
+                Row(
+                    what=f"videos asked about by list, upstream of {after_s * 1000:.0f} ms",
+                    unit="videos/s",
+                    ours=samples,
+                    limit=singly,
+                    of="one by one, by such a worker",
+                )
+            )
+    return rows
+
+
+def _listed(gateway: Gateway, upstream: Child, count: int) -> float:
+    """Make every video due, and return how many a second are asked about until all were."""
+    claims = gateway.scalar("SELECT sum(claim_token) FROM jobs")
+    upstream.ask(reset=True)
+    now, began = gateway.database.now(), time.monotonic()
+    gateway.execute("UPDATE jobs SET due_at = :now, claimed_by = NULL", now=now)
+
+    def all_asked() -> bool:
+        told = upstream.ask()
+        return 100 * told["pages"] + told["polls"] >= count
+
+    eventually(all_asked, "every video is asked about")
+    lasted_s = time.monotonic() - began
+    check(gateway.scalar("SELECT sum(claim_token) FROM jobs") - claims >= count, "some were not claimed")
+    check(upstream.ask()["polls"] < count // 5, "they were asked about one by one")
+    return count / lasted_s
 
 
 def _polled(gateway: Gateway, upstream: Child, seconds: float) -> tuple[float, float]:
