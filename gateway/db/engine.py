@@ -26,6 +26,10 @@ _IDLE_TIMEOUT_S = 15.0
 """For how long a process that froze within a transaction may hold its locks. No transaction waits for a network."""
 
 
+_BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
+_BEGIN_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
+
+
 class Database:
     """One database, safe from many threads. Nothing is opened before the first use."""
 
@@ -40,6 +44,11 @@ class Database:
             self.engine = _sqlite_engine(self.url, synchronous, pool_size, busy_timeout_s)
         else:
             self.engine = _postgres_engine(self.url, pool_size, busy_timeout_s)
+        self._writing = self.engine.execution_options(
+            gateway_begin=_BEGIN_IMMEDIATE if self.sqlite else _BEGIN_COMMITTED
+        )
+        # Each statement on PostgreSQL sees what was committed when it began, within a transaction and without one.
+        self._reading = self.engine.execution_options(gateway_begin="BEGIN") if self.sqlite else self.engine
 
     @property
     def path(self) -> Path | None:
@@ -54,23 +63,29 @@ class Database:
         a lock of their own, and BEGIN IMMEDIATE is only asked for by one of them.
         """
         if not self.sqlite:
-            with translated(), self.engine.begin() as connection:
+            with translated(), self._writing.begin() as connection:
                 yield connection
             return
         if not self._writer.acquire(timeout=self._busy_timeout_s):
             raise _unavailable("The database is busy.")
         try:
-            with translated(), self.engine.execution_options(gateway_write=True).begin() as connection:
+            with translated(), self._writing.begin() as connection:
                 yield connection
         finally:
             self._writer.release()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A transaction that only reads, and waits for no writer.
+        """For reading alone; it waits for no writer.
 
         On SQLite it is one snapshot; on PostgreSQL each statement sees what was committed when it began.
         """
+        with translated(), self._reading.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def look(self) -> Iterator[Connection]:
+        """For one SELECT, which is its own transaction: on SQLite that saves half of what `read` costs."""
         with translated(), self.engine.connect() as connection:
             yield connection
 
@@ -157,14 +172,15 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
         "statement_timeout": _STATEMENT_TIMEOUT_S,
         "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_S,
     }
-    return sa.create_engine(
+    engine = sa.create_engine(
         url,
         hide_parameters=True,  # prompts and callback URLs have no business in a traceback
         pool_size=pool_size,
         max_overflow=4,
         pool_timeout=busy_timeout_s,
         pool_recycle=1800,
-        isolation_level="READ COMMITTED",
+        # So BEGIN is ours: the driver's own goes round to the server before every first statement, reading or not.
+        isolation_level="AUTOCOMMIT",
         connect_args={
             "connect_timeout": 5,
             # A server that vanished without a word is noticed by these, in well under a minute.
@@ -175,6 +191,8 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
             "options": " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()),
         },
     )
+    _begin_ourselves(engine)
+    return engine
 
 
 def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s: float) -> Engine:
@@ -196,12 +214,18 @@ def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
 
+    _begin_ourselves(engine)
+    return engine
+
+
+def _begin_ourselves(engine: Engine) -> None:
+    """Let a transaction begin as its connection's option says; without one, every statement is its own."""
+
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        immediate = connection.get_execution_options().get("gateway_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
-
-    return engine
+        statement = connection.get_execution_options().get("gateway_begin")
+        if statement is not None:
+            connection.exec_driver_sql(statement)
 
 
 def _set_wal(connection: sqlite3.Connection, busy_timeout_s: float) -> None:

@@ -27,6 +27,7 @@ _PATTERNS: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\bv1,[A-Za-z0-9+/]{43}="), f"v1,{MASK}"),
 )  # fmt: skip
 
+
 def redact(text: str) -> str:
     """Return the text without credentials, signatures, and the user and query of URLs."""
     if not _suspicious(text.lower()):
