@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 import threading
 import time
@@ -25,9 +26,7 @@ _STATEMENT_TIMEOUT_S = 30.0
 _IDLE_TIMEOUT_S = 15.0
 """For how long a process that froze within a transaction may hold its locks. No transaction waits for a network."""
 
-
-_BEGIN_IMMEDIATE = "BEGIN IMMEDIATE"
-_BEGIN_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
+_ASKED_EVERY_S = 1.0
 
 
 class Database:
@@ -38,15 +37,15 @@ class Database:
     ) -> None:
         self.url = make_url(url)
         self.sqlite = self.url.get_backend_name() == "sqlite"
-        self._busy_timeout_s = busy_timeout_s
+        self.busy_timeout_s = busy_timeout_s
         self._writer = threading.Lock()
+        self._asked = (-math.inf, 0.0)
         if self.sqlite:
             self.engine = _sqlite_engine(self.url, synchronous, pool_size, busy_timeout_s)
         else:
             self.engine = _postgres_engine(self.url, pool_size, busy_timeout_s)
-        self._writing = self.engine.execution_options(
-            gateway_begin=_BEGIN_IMMEDIATE if self.sqlite else _BEGIN_COMMITTED
-        )
+        begin = "BEGIN IMMEDIATE" if self.sqlite else "BEGIN ISOLATION LEVEL READ COMMITTED"
+        self._writing = self.engine.execution_options(gateway_begin=begin)
         # Each statement on PostgreSQL sees what was committed when it began, within a transaction and without one.
         self._reading = self.engine.execution_options(gateway_begin="BEGIN") if self.sqlite else self.engine
 
@@ -66,7 +65,7 @@ class Database:
             with translated(), self._writing.begin() as connection:
                 yield connection
             return
-        if not self._writer.acquire(timeout=self._busy_timeout_s):
+        if not self._writer.acquire(timeout=self.busy_timeout_s):
             raise _unavailable("The database is busy.")
         try:
             with translated(), self._writing.begin() as connection:
@@ -97,6 +96,21 @@ class Database:
             return _postgres_now(connection)
         with self.read() as opened:
             return _postgres_now(opened)
+
+    def now_about(self) -> float:
+        """Return the database's clock, asked at most once a second and carried on by the local one.
+
+        For requests, which would else go round to the server once more each. Not for the worker: a machine that slept
+        is wrong here by as long, for up to a second.
+        """
+        if self.sqlite:
+            return self.now()
+        asked_at, ahead_s = self._asked
+        if not 0 <= time.monotonic() - asked_at < _ASKED_EVERY_S:
+            now, asked_at = self.now(), time.monotonic()
+            ahead_s = now - asked_at
+            self._asked = asked_at, ahead_s
+        return time.monotonic() + ahead_s
 
     def close(self) -> None:
         """Close every connection."""

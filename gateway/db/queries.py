@@ -74,8 +74,8 @@ class SqlQueries:
         self._database = database
 
     def now(self) -> float:
-        """Return the database's clock."""
-        return self._database.now()
+        """Return the database's clock, to a few milliseconds."""
+        return self._database.now_about()
 
     def job(self, job_id: str, *, client: str | None) -> Job:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
