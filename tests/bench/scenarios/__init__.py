@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.measure import Row, Scale
-from tests.bench.scenarios import accept, callbacks, latency, memory, polls, read, transfer
+from tests.bench.scenarios import accept, callbacks, latency, memory, million, pictures, polls, read, transfer
 
 SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "accept": accept.run,
+    "pictures": pictures.run,
     "read": read.run,
+    "million": million.run,
     "polls": polls.run,
     "transfer": transfer.run,
     "callbacks": callbacks.run,
