@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from gateway.db.clients import ensure_client
 from gateway.db.conditions import is_unfinished
 from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
+from gateway.db.spelled import Spelled
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.db.together import Together
 from gateway.jobs.errors import KeyReused, QueueFull, Refusal, Unavailable
@@ -47,19 +48,8 @@ _EARLIER = (
 )
 _MATCH = sa.update(jobs).where(jobs.c.id == sa.bindparam("matched")).values(sdk_retry=sa.bindparam("retry"))
 _LOCK = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client")).with_for_update(key_share=True)
-# In the order of their names, as everybody locks several; who is held by somebody else is not waited for.
-_LOCK_FREE = (
-    sa.select(clients.c.name)
-    .where(clients.c.name.in_(sa.bindparam("clients", expanding=True)))
-    .order_by(clients.c.name)
-    .with_for_update(key_share=True, skip_locked=True)
-)
-_UNFINISHED = (
-    sa.select(jobs.c.client, sa.func.count())
-    .where(jobs.c.client.in_(sa.bindparam("clients", expanding=True)), is_unfinished())
-    .group_by(jobs.c.client)
-)
 _NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
+_HISTORY_COLUMNS = ("job_id", "at", "event", "status_before", "status", "detail")
 
 _MOST_AT_ONCE = 32
 
@@ -76,6 +66,45 @@ class _Wish:
     now: float
 
 
+def _free(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str]:
+    """Lock clients in the order of their names, as everybody locks several; who is held by somebody is left out."""
+    wanted = clients.c.name.in_(list(names))
+    return sa.select(clients.c.name).where(wanted).order_by(clients.c.name).with_for_update(
+        key_share=True, skip_locked=True
+    )  # fmt: skip
+
+
+def _unfinished(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str, int]:
+    """Count the unfinished jobs of clients."""
+    wanted = jobs.c.client.in_(list(names))
+    return sa.select(jobs.c.client, sa.func.count()).where(wanted, is_unfinished()).group_by(jobs.c.client)
+
+
+class _Statements:
+    """The statements of the usual case, spelled out for an engine."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.new_job = Spelled(_NEW_JOB, dialect, columns=[column.name for column in jobs.columns])
+        self.new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
+        self._of_clients: dict[tuple[object, int], Spelled] = {}
+
+    def locked(self, connection: Connection, names: Collection[str]) -> set[str]:
+        """Lock those of the clients whom nobody holds, and return them."""
+        return {row[0] for row in self._ask(_free, connection, names)}
+
+    def unfinished(self, connection: Connection, names: Collection[str]) -> Sequence[tuple[str, int]]:
+        """Return the clients that have unfinished jobs, with their number."""
+        return self._ask(_unfinished, connection, names) if names else []
+
+    def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
+        spelled = self._of_clients.get((statement, len(names)))
+        if spelled is None:
+            places = [sa.bindparam(f"c{number}", type_=sa.Text) for number in range(len(names))]
+            spelled = self._of_clients[statement, len(names)] = Spelled(statement(places), self._dialect)
+        return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
+
+
 class SqlInbox:
     """Accepted jobs: one transaction with their history and their idempotency record.
 
@@ -85,6 +114,7 @@ class SqlInbox:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._statements = _Statements(database.engine.dialect)
         self._together = Together(self._accept, most=_MOST_AT_ONCE, patience_s=database.busy_timeout_s)
 
     def accept(
@@ -109,20 +139,17 @@ class SqlInbox:
         accepted = self._together.do(wish)
         if accepted is None:
             accepted = self._accept_one(wish)
-        if isinstance(accepted, Exception):
-            raise accepted
-        return accepted
+        if isinstance(accepted, Acceptance):
+            return accepted
+        raise accepted or Unavailable("The database is busy.", code="unavailable")
 
     def _accept(self, wishes: Sequence[_Wish]) -> Sequence[Acceptance | Refusal | None]:
         """Return what became of each: accepted, refused, or None, which is to be tried alone."""
-        if len(wishes) == 1:
-            return [self._accept_one(wishes[0])]
         try:
             with self._database.write() as connection:
-                names = {"clients": sorted({wish.job.client for wish in wishes})}
-                locked = set(connection.scalars(_LOCK_FREE, names))
-                round_ = _Round(connection, names)
-                accepted = [round_.outcome(wish) if wish.job.client in locked else None for wish in wishes]
+                names = {wish.job.client for wish in wishes}
+                round_ = _Round(connection, self._statements, self._statements.locked(connection, names))
+                accepted = [round_.outcome(wish) for wish in wishes]
                 round_.write()
         except Unavailable as error:
             return [Unavailable(error.message, code=error.code) for _ in wishes]
@@ -131,13 +158,13 @@ class SqlInbox:
             return [None for _ in wishes]
         return accepted
 
-    def _accept_one(self, wish: _Wish) -> Acceptance | Refusal:
+    def _accept_one(self, wish: _Wish) -> Acceptance | Refusal | None:
         with self._database.write() as connection:
             client = {"client": wish.job.client}
             if connection.scalar(_LOCK, client) is None:
                 ensure_client(connection, wish.job.client, wish.now)
                 connection.execute(_LOCK, client)
-            round_ = _Round(connection, {"clients": [wish.job.client]})
+            round_ = _Round(connection, None, {wish.job.client})
             accepted = round_.outcome(wish)
             round_.write()
         return accepted
@@ -170,14 +197,18 @@ class _Round:
     it. Rows that merely refer to a client (a delivery, say) are not held up by that.
     """
 
-    def __init__(self, connection: Connection, clients_: dict[str, list[str]]) -> None:
+    def __init__(self, connection: Connection, quick: _Statements | None, locked: Collection[str]) -> None:
         self._connection = connection
-        self._unfinished: dict[str, int] = {row[0]: row[1] for row in connection.execute(_UNFINISHED, clients_)}
+        self._quick = quick
+        self._locked = locked
+        self._unfinished: dict[str, int] = dict(self._counted(locked))
         self._jobs: list[dict[str, Any]] = []
         self._history: list[dict[str, Any]] = []
 
-    def outcome(self, wish: _Wish) -> Acceptance | Refusal:
-        """Return what becomes of one; nothing is written of what is refused."""
+    def outcome(self, wish: _Wish) -> Acceptance | Refusal | None:
+        """Return what becomes of one, None where its client is not locked; nothing is written of what is refused."""
+        if wish.job.client not in self._locked:
+            return None
         try:
             earlier = self._earlier(wish)
             if earlier is not None:
@@ -190,10 +221,20 @@ class _Round:
 
     def write(self) -> None:
         """Write what was accepted and is not written yet."""
-        if self._jobs:
+        if not self._jobs:
+            return
+        if self._quick is not None:
+            self._quick.new_job.run(self._connection, self._jobs)
+            self._quick.new_history.run(self._connection, self._history)
+        else:
             self._connection.execute(_NEW_JOB, self._jobs)
             self._connection.execute(_NEW_HISTORY, self._history)
-            self._jobs, self._history = [], []
+        self._jobs, self._history = [], []
+
+    def _counted(self, names: Collection[str]) -> Iterable[tuple[str, int]]:
+        if self._quick is not None:
+            return self._quick.unfinished(self._connection, names)
+        return [(row[0], row[1]) for row in self._connection.execute(_unfinished(names))]
 
     def _earlier(self, wish: _Wish) -> Job | None:
         client, key = wish.job.client, wish.idempotency_key

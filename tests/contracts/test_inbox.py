@@ -259,7 +259,8 @@ def held_up(world: World, work: Callable[[int], T], *, threads: int) -> list[T |
     """Let the first thread be held up by a lock of the database until all others wait behind it."""
     with ThreadPoolExecutor(threads) as pool:
         with world.database.write() as connection:
-            connection.execute(sa.update(clients).values(turn=7))
+            if not world.database.sqlite:  # a client's row alone would hold up nobody else
+                connection.exec_driver_sql("LOCK TABLE clients")
             waiting = [pool.submit(work, number) for number in range(threads)]
             everybody_waits(world, threads - 1)
         return [future.exception() or future.result() for future in waiting]
@@ -302,3 +303,16 @@ def test_equal_requests_that_wait_together_make_one_video(world: World) -> None:
     results = held_up(world, lambda _: post(world, key="same"), threads=6)
     assert sorted(result.replayed for result in results if isinstance(result, Acceptance)) == [False] + [True] * 5
     assert len(world.rows(jobs)) == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+def test_a_client_whose_row_is_held_holds_up_nobody_but_itself(world: World) -> None:
+    for client in ("ann", "bob"):
+        post(world, client, key=None)
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write() as connection:
+            connection.execute(sa.update(clients).values(turn=7).where(clients.c.name == "ann"))
+            held = pool.submit(post, world, "ann", key=None)
+            assert not post(world, "bob", key=None).replayed
+            assert not held.done()
+        assert not held.result(20).replayed
