@@ -21,7 +21,7 @@ class Spelled:
 
     def __init__(self, statement: sa.Executable, dialect: Dialect, *, columns: Sequence[str] | None = None) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=columns)  # type: ignore[attr-defined]
-        self._sql = str(compiled)
+        self.sql = str(compiled)
         self._order: Sequence[str] | None = compiled.positiontup
         self._json = _json_of(dialect)
 
@@ -29,7 +29,7 @@ class Spelled:
         """Run a SELECT and return its rows as tuples."""
         cursor = connection.connection.cursor()
         try:
-            cursor.execute(self._sql, self._bound(values))
+            cursor.execute(self.sql, self.bound(values))
             return cursor.fetchall()
         finally:
             cursor.close()
@@ -38,13 +38,14 @@ class Spelled:
         """Run it once for each of several sets of values."""
         cursor = connection.connection.cursor()
         try:
-            cursor.executemany(self._sql, [self._bound(values) for values in several])
+            cursor.executemany(self.sql, [self.bound(values) for values in several])
         finally:
             cursor.close()
 
-    def _bound(self, values: Values) -> Any:
+    def bound(self, values: Values) -> Any:
+        """Return the values as the driver takes them."""
         told = {name: self._json(v) if isinstance(v, dict | list) else v for name, v in values.items()}
-        return told if self._order is None else [told[name] for name in self._order]
+        return told if self._order is None else tuple(told[name] for name in self._order)
 
 
 def _json_of(dialect: Dialect) -> Callable[[Any], Any]:

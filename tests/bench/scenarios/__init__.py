@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.measure import Row, Scale
-from tests.bench.scenarios import accept, callbacks, latency, memory, million, pictures, polls, read, transfer
+from tests.bench.scenarios import accept, callbacks, latency, litellm, memory, million, pictures, polls, read, transfer
 
 SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "accept": accept.run,
@@ -18,3 +18,6 @@ SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "latency": latency.run,
     "memory": memory.run,
 }
+
+BESIDE_PEERS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {"litellm": litellm.run}
+"""Those that need another program installed first, and run only when they are asked for."""
