@@ -185,6 +185,9 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "counting videos": ("ix_jobs_(due|unfinished)", lambda w: w.queries.counts()),
     "pending deliveries": ("ix_deliveries_(due|receiver)", lambda w: w.queries.deliveries_due(NOW)),
     "a first page": ("ix_jobs_listed", lambda w: w.queries.jobs("ann", VideoFilter())),
+    "a page of what is in hand": (
+        "ix_jobs_(unfinished|due)", lambda w: w.queries.jobs("ann", VideoFilter(status="in_progress")),
+    ),
     "burying": (
         "ix_jobs_claimed", lambda w: w.workers._bury("w", NOW, silent=True, lease_s=20, now=NOW),
     ),
