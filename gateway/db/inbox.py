@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,8 @@ _KEPT_S = 24 * 3600.0
 _SDK_RETRY_S = 600.0
 """Within how long a retry by the SDK is matched to the video it already made."""
 
+
+_log = logging.getLogger(__name__)
 
 # Built once: putting a statement together anew costs more than SQLite's answer to it.
 _KEY = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id, idempotency_keys.c.created_at).where(
@@ -154,8 +157,9 @@ class SqlInbox:
                 round_.write()
         except Unavailable as error:
             return [Unavailable(error.message, code=error.code) for _ in wishes]
-        except Exception:  # noqa: BLE001 - its own thread meets it again, and tells of it
+        except Exception as error:  # noqa: BLE001 - its own thread meets it again, and tells of it
             # One that the database refuses must not take the others with it.
+            _log.warning("%d requests could not be accepted together: %s", len(wishes), type(error).__name__)
             return [None for _ in wishes]
         return accepted
 
