@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from gateway.api.images import ImageReader
 from gunicorn.app.base import BaseApplication
 
 from gateway.api import bodies
 from gateway.api.loading import load
 from gateway.api.schemas import NewVideoSchema, Posted
+from gateway.pictures.reader import ImageReader
 from gateway.settings import Settings
 from gateway.supervisor import die_with_parent
 from gateway.wsgi import gunicorn_options
