@@ -72,7 +72,7 @@ def _picture() -> bytes:
     """Return a JPEG of about 1 MB: noise does not compress."""
     noise = Image.frombytes("RGB", _SIZE, os.urandom(_SIZE[0] * _SIZE[1] * 3))
     file = io.BytesIO()
-    noise.save(file, "JPEG", quality=80)
+    noise.save(file, "JPEG", quality=94)
     return file.getvalue()
 
 
