@@ -18,7 +18,7 @@ INSTALL_PROJECT := $(INSTALL) --no-build-isolation --editable .
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .DEFAULT_GOAL := help
-.PHONY: help demo install test check audit openapi record docs docs-assets bench fuzz chaos test-litellm test-examples lock clean
+.PHONY: help demo install test check audit openapi record docs docs-assets bench bench-litellm fuzz chaos test-litellm test-examples lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ docs-assets: ## fetch the files that render /docs from npm anew (for another ver
 
 bench: $(VENV)/.dev ## the measurements behind the README's numbers
 	@$(BIN)/python -m tests.bench
+
+bench-litellm: $(VENV)/.dev $(LITELLM)/.made ## the same beside the real LiteLLM proxy, creating and reading (740 MB, once)
+	@$(BIN)/python -m tests.bench --only litellm --json build/bench-litellm.json
 
 fuzz: $(VENV)/.dev ## schemathesis with over 5,000 requests against a whole gateway without a network (SEED=N repeats a run)
 	@$(BIN)/python -m tests.fuzz $(if $(SEED),--seed $(SEED))

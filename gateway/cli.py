@@ -93,9 +93,20 @@ def main() -> None:
 @_plainly
 def serve() -> None:
     """Run the API and a worker together, for one machine."""
-    from gateway.serving import serve_all
+    from gateway.one_machine import serve_all
 
     sys.exit(serve_all(_settings(), Path.cwd()))
+
+
+@main.command(hidden=True)
+@_plainly
+def prepare() -> None:
+    """Prove the settings and migrate: what `gateway serve` does before it starts."""
+    from gateway import serving
+    from gateway.supervisor import die_with_parent
+
+    die_with_parent()
+    serving.prepare(_settings(), Path.cwd())
 
 
 @main.command()

@@ -1,4 +1,4 @@
-"""The long-running commands: what each prepares, in which order, before it serves."""
+"""The long-running roles: what each prepares, in which order, before it serves."""
 
 from __future__ import annotations
 
@@ -15,52 +15,28 @@ from gateway import __version__
 from gateway.db.migrate import migrate
 from gateway.db.queries import SqlQueries
 from gateway.observability.logs import configure_logs
-from gateway.observability.metrics_dir import shared_counters
-from gateway.settings import Address, Settings, SettingsError, describe, is_loopback, master_key
-from gateway.supervisor import AlreadyRunning, ChildSpec, Supervisor, check_port_free, die_with_parent, only_one
+from gateway.settings import Settings, SettingsError, describe, is_loopback, master_key
+from gateway.supervisor import die_with_parent, free_port
 from gateway.wiring import Installation, worker_process
 from gateway.wsgi import run_gunicorn
 
 log = logging.getLogger(__name__)
 
 
-def serve_all(settings: Settings, cwd: Path) -> int:
-    """Run the API and a worker as children until a signal or until one of them ends; returns the exit status."""
-    die_with_parent()
+def prepare(settings: Settings, cwd: Path) -> None:
+    """Prove the settings and bring the database up to date, before `gateway serve` starts its children."""
     _configure_logs(settings)
     installation = _proven(settings, cwd)
-    try:
-        if settings.on_sqlite:
-            with only_one(settings.sqlite_file(cwd)):
-                migrate(installation.database)
-                check_upstreams(installation)
-                return _run_both(installation)
-        _check_schema(installation)
-        check_upstreams(installation)
-        return _run_both(installation)
-    except AlreadyRunning as error:
-        log.error("%s", error)  # noqa: TRY400 - the message is all there is to know
-        return 1
-
-
-def _run_both(installation: Installation) -> int:
-    settings = installation.settings
-    bind = str(_free_address(settings.bind))
-    installation.database.close()
+    _prepare(installation)
+    check_upstreams(installation)
     _log_start(installation)
-    children = [
-        ChildSpec(name=role, command=[sys.executable, "-m", "gateway", role], environ={"GATEWAY_BIND": bind})
-        for role in ("api", "worker")
-    ]
-    with shared_counters():
-        return Supervisor(children, log=log.warning).run()
 
 
 def serve_api(settings: Settings, cwd: Path) -> None:
     """Run the API until a signal. Does not return."""
     die_with_parent()
     _configure_logs(settings)
-    settings = replace(settings, bind=_free_address(settings.bind))
+    settings = replace(settings, bind=settings.bind._replace(port=free_port(*settings.bind)))
     installation = _proven(settings, cwd)
     _prepare(installation)
     installation.database.close()
@@ -156,19 +132,3 @@ def _log_start(installation: Installation) -> None:
         if not upstream.keys:
             log.warning("Upstream %s has no key; it is used without one.", upstream.name)
     installation.database.close()
-
-
-def _free_address(bind: Address) -> Address:
-    """Return where to listen, with a port that nobody listens on. Raises AlreadyRunning.
-
-    All processes must agree on one that the system chose, and their links must name it.
-    """
-    check_port_free(bind.host, bind.port)
-    return bind._replace(port=bind.port or _free_port(bind.host))
-
-
-def _free_port(host: str) -> int:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])

@@ -146,6 +146,16 @@ def check_port_free(host: str, port: int) -> None:
                 raise AlreadyRunning(message) from error
 
 
+def free_port(host: str, port: int) -> int:
+    """Return the port, or one that the system chooses for 0: all processes must agree on it. Raises AlreadyRunning."""
+    check_port_free(host, port)
+    if port:
+        return port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
 class _Signals:
     """Turns signals into something that a loop can wait for, without a race between looking and waiting."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ def gunicorn_options(settings: Settings) -> dict[str, Any]:
         "worker_class": PatientWorker,
         # Without it all kept-alive connections of an idle wave may end up with one of the workers.
         "reuse_port": True,
-        "preload_app": False,
+        # Made once and forked: the workers share its memory. Nothing of it is open before its first request.
+        "preload_app": True,
         # A second gunicorn of the same user would silently take its path over.
         "control_socket_disable": True,
         "timeout": 60,
@@ -67,9 +69,15 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         self._worker = worker
 
     def load(self) -> Flask:
-        """Make the app, in each worker after its fork."""
-        worker = self._worker
-        return api_app(Installation(self._settings, self._cwd), stopping=lambda: not worker.alive)
+        """Make the app, once, before the workers are forked."""
+        app = api_app(Installation(self._settings, self._cwd), stopping=self._stopping)
+        # Else the first collection in each worker writes to every page that they share.
+        gc.collect()
+        gc.freeze()
+        return app
+
+    def _stopping(self) -> bool:
+        return self._worker is not None and not self._worker.alive
 
 
 def run_gunicorn(settings: Settings, cwd: Path) -> None:

@@ -2,7 +2,8 @@
 
 Gunicorn's threads read requests themselves, without any deadline, so as many slow clients as there are threads stop a
 worker. Here the loop waits until a request's head has arrived, and its body where that is small. Threads read only
-large bodies, half of them at most, and only as long as these come at a sane rate.
+large bodies, half of them at most, and only as long as these come at a sane rate. When there is more to do than threads
+can, a request is either answered within bounded time or told at once to come back.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from gunicorn.http.unreader import SocketUnreader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from gateway.api.errors import error_body
+from gateway.api.line import Line
 
 HEAD_S = 20.0
 """From connecting to the end of the head and of a small body; then the connection is closed."""
@@ -36,6 +38,15 @@ BODY_BYTES_PER_S = 16 * 1024
 
 UPLOAD_WAIT_S = 10.0
 """How long a large body waits for a thread before its client is told to come back."""
+
+QUEUE_S = 2.0
+"""How long a request waits for a thread at most; one that would wait longer is turned away when it comes."""
+
+_AHEAD = 2
+"""So many requests a thread are handed over at once: a thread that is done need not wait for the loop."""
+
+_URGENT = (b"GET /healthz ", b"GET /readyz ")
+"""Who is alive must be able to say so under any load."""
 
 _LINGER_S = 5.0
 """How long a client that got its last answer may go on sending before its connection is closed."""
@@ -107,6 +118,8 @@ class _Connection(TConn):  # type: ignore[misc]  # as above
     """From how many bytes on the socket is called readable."""
     uploads = False
     """Whether the present request counts as one that a thread reads."""
+    urgent = False
+    """Whether the present request asks for the state of this process."""
     linger: Callable[[_Connection], None]
     """Closes it without cutting off what is still on its way to the client."""
 
@@ -137,6 +150,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         self._uploads_left = max(1, self.cfg.threads // 2)
         self._uploads_waiting: deque[_Connection] = deque()
         self._lingering: deque[_Connection] = deque()
+        self._handed_over = 0
+        self._line: Line[_Connection] = Line(patience_s=QUEUE_S)
 
     def accept(self, listener: socket.socket) -> None:
         """Take a connection and wait for its request without a thread."""
@@ -169,6 +184,7 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
             # Called readable with less than was waited for: the stream has ended. It stays readable for ever then, so a
             # thread must find the end now, or the loop spins until the head's time is over.
             needed = 0 if len(seen) < conn.wakes_at else missing(seen)
+            conn.urgent = seen.startswith(_URGENT)
             # The socket is not called readable again before that much has come, so a client that drips does not keep
             # the loop busy.
             wanted = len(seen) + needed if needed else 1
@@ -187,13 +203,21 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     def enqueue_req(self, conn: Any) -> None:
         """Hand a connection to a thread; one with a large body only if there is room for that."""
         if not conn.uploads:
-            super().enqueue_req(conn)
+            self._hand_over(conn)
         elif self._uploads_left:
             self._uploads_left -= 1
-            super().enqueue_req(conn)
+            self._hand_over(conn)
         else:
             conn.timeout = time.monotonic() + UPLOAD_WAIT_S
             self._uploads_waiting.append(conn)
+
+    def _hand_over(self, conn: _Connection) -> None:
+        # A large body has waited for its place already.
+        if self._handed_over < self.cfg.threads * _AHEAD or conn.uploads or conn.urgent:
+            self._handed_over += 1
+            super().enqueue_req(conn)
+        elif not self._line.join(conn, time.monotonic()):
+            self._turn_away(conn)
 
     def murder_pending(self) -> None:
         """Close what said nothing in time, and send away large bodies for which no thread got free in time."""
@@ -201,6 +225,8 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         now = time.monotonic()
         while self._uploads_waiting and self._uploads_waiting[0].timeout <= now:
             self._turn_away(self._uploads_waiting.popleft())
+        for conn in self._line.late(now):
+            self._turn_away(conn)
         while self._lingering and self._lingering[0].timeout <= now:
             self._let_go(self._lingering[0])
 
@@ -246,7 +272,11 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
         conn.close()
 
     def finish_request(self, conn: Any, fs: Any) -> None:
-        """Take a connection back from its thread."""
+        """Take a connection back from its thread, and give that the next."""
+        self._handed_over -= 1
+        following = self._line.next()
+        if following is not None:
+            self._hand_over(following)
         if conn.uploads:
             conn.uploads = False
             self._uploads_left += 1
@@ -292,7 +322,7 @@ def _error_answer(status: int, request_id: str) -> bytes:
         body = error_body("Something went wrong here.", type_="server_error", code="internal_error")
     elif status == 503:
         body = error_body(
-            "Too many large requests are being read at once. Try again soon.", type_="server_error", code="unavailable"
+            "There is more to do than can be done in time. Try again soon.", type_="server_error", code="unavailable"
         )
     else:
         body = error_body(

@@ -40,6 +40,8 @@ def as_accepted(services: ApiServices, job: Job, *, prompt: str) -> dict[str, ob
 
     `prompt` is the request's own, which equals the first one's: the job's may have been removed since.
     """
+    if job.version == 1 and job.prompt is not None:
+        return presented(services, job)
     first = replace(job, status=Status.QUEUED, progress=0, prompt=prompt, stored=None, error=None, finished_at=None)
     return presented(services, first)
 

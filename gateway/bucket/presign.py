@@ -7,6 +7,7 @@ import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import quote, urlsplit
 
 from gateway.bucket.port import BucketError
@@ -88,10 +89,15 @@ def presign(
 
 
 def _signature(key: SigningKey, day: str, to_sign: str) -> str:
-    step = f"AWS4{key.secret_key}".encode()
-    for word in (day, key.region, "s3", "aws4_request"):
+    return hmac.digest(_key_of_day(key.secret_key, day, key.region), to_sign.encode(), "sha256").hex()
+
+
+@lru_cache(maxsize=8)
+def _key_of_day(secret_key: str, day: str, region: str) -> bytes:
+    step = f"AWS4{secret_key}".encode()
+    for word in (day, region, "s3", "aws4_request"):
         step = hmac.digest(step, word.encode(), "sha256")
-    return hmac.digest(step, to_sign.encode(), "sha256").hex()
+    return step
 
 
 def _host(url: str) -> str:
@@ -102,5 +108,6 @@ def _host(url: str) -> str:
     return parts.netloc
 
 
+@lru_cache(maxsize=512)  # names and most values are the same in every link
 def _quoted(text: str) -> str:
     return quote(text, safe="-_.~")

@@ -35,7 +35,7 @@ _PASSED_ON = (
 
 
 class S3Bucket:
-    """`gateway.bucket.port.Bucket` over S3. Safe from many threads; make one per process, after a fork.
+    """`gateway.bucket.port.Bucket` over S3. Safe from many threads, and from a fork before its first use.
 
     `outbound` carries the bytes of uploads (with a block size of 1 MiB it is fastest); everything else goes
     through boto3, with credentials and region from `session`, by default the standard AWS chain. Links name

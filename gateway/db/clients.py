@@ -38,13 +38,13 @@ class SqlClients:
     def caller(self, secret: str) -> Caller | None:
         """Return whose key this is, unless it is unknown or revoked."""
         # Looked up by the hash of 256 random bits: the time of the look-up tells nothing about any key.
-        with self._database.read() as connection:
+        with self._database.look() as connection:
             row = connection.execute(_CALLER, {"hash": _digest(secret)}).one_or_none()
         return Caller(client=row.client, admin=row.admin) if row else None
 
     def any_key(self) -> bool:
         """Whether there is any key that is not revoked."""
-        with self._database.read() as connection:
+        with self._database.look() as connection:
             return (
                 connection.scalar(sa.select(api_keys.c.id).where(api_keys.c.revoked_at.is_(None)).limit(1)) is not None
             )
@@ -82,12 +82,12 @@ class SqlClients:
 
     def owns_secret(self, client: str) -> bool:
         """Whether the client was made by `gateway keys`, and so has a webhook secret of its own."""
-        with self._database.read() as connection:
+        with self._database.look() as connection:
             return connection.scalar(sa.select(api_keys.c.id).where(api_keys.c.client == client).limit(1)) is not None
 
     def secret_versions(self, client: str, *, now: float) -> Sequence[int]:
         """Return the versions of the webhook secret that sign now, newest first; two for a day after a rotation."""
-        with self._database.read() as connection:
+        with self._database.look() as connection:
             row = connection.execute(
                 sa.select(clients.c.secret_version, clients.c.secret_rotated_at).where(clients.c.name == client)
             ).one_or_none()

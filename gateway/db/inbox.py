@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, Dialect
 
 from gateway.db.clients import ensure_client
 from gateway.db.conditions import is_unfinished
 from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
+from gateway.db.spelled import Spelled
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
-from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
+from gateway.db.together import Together
+from gateway.jobs.errors import KeyReused, QueueFull, Refusal, Unavailable
 from gateway.jobs.job import Job
 from gateway.jobs.ports import Acceptance
 
@@ -20,6 +27,8 @@ _KEPT_S = 24 * 3600.0
 _SDK_RETRY_S = 600.0
 """Within how long a retry by the SDK is matched to the video it already made."""
 
+
+_log = logging.getLogger(__name__)
 
 # Built once: putting a statement together anew costs more than SQLite's answer to it.
 _KEY = sa.select(idempotency_keys.c.request_hash, idempotency_keys.c.job_id, idempotency_keys.c.created_at).where(
@@ -42,17 +51,75 @@ _EARLIER = (
 )
 _MATCH = sa.update(jobs).where(jobs.c.id == sa.bindparam("matched")).values(sdk_retry=sa.bindparam("retry"))
 _LOCK = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client")).with_for_update(key_share=True)
-_UNFINISHED_COUNT = (
-    sa.select(sa.func.count()).select_from(jobs).where(jobs.c.client == sa.bindparam("client"), is_unfinished())
-)
 _NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
+_HISTORY_COLUMNS = ("job_id", "at", "event", "status_before", "status", "detail")
+
+_MOST_AT_ONCE = 32
+_ROUNDS = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Wish:
+    """A request to accept a job."""
+
+    job: Job
+    request_hash: str
+    idempotency_key: str | None
+    sdk_retry: int
+    max_unfinished: int
+    now: float
+
+
+def _free(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str]:
+    """Lock clients in the order of their names, as everybody locks several; who is held by somebody is left out."""
+    wanted = clients.c.name.in_(list(names))
+    return sa.select(clients.c.name).where(wanted).order_by(clients.c.name).with_for_update(
+        key_share=True, skip_locked=True
+    )  # fmt: skip
+
+
+def _unfinished(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str, int]:
+    """Count the unfinished jobs of clients."""
+    wanted = jobs.c.client.in_(list(names))
+    return sa.select(jobs.c.client, sa.func.count()).where(wanted, is_unfinished()).group_by(jobs.c.client)
+
+
+class _Statements:
+    """The statements of the usual case, spelled out for an engine."""
+
+    def __init__(self, dialect: Dialect) -> None:
+        self._dialect = dialect
+        self.new_job = Spelled(_NEW_JOB, dialect, columns=[column.name for column in jobs.columns])
+        self.new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
+        self._of_clients: dict[tuple[object, int], Spelled] = {}
+
+    def locked(self, connection: Connection, names: Collection[str]) -> set[str]:
+        """Lock those of the clients whom nobody holds, and return them."""
+        return {row[0] for row in self._ask(_free, connection, names)}
+
+    def unfinished(self, connection: Connection, names: Collection[str]) -> Sequence[tuple[str, int]]:
+        """Return the clients that have unfinished jobs, with their number."""
+        return self._ask(_unfinished, connection, names) if names else []
+
+    def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
+        spelled = self._of_clients.get((statement, len(names)))
+        if spelled is None:
+            places = [sa.bindparam(f"c{number}", type_=sa.Text) for number in range(len(names))]
+            spelled = self._of_clients[statement, len(names)] = Spelled(statement(places), self._dialect)
+        return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
 
 
 class SqlInbox:
-    """Accepted jobs: one transaction with their history and their idempotency record."""
+    """Accepted jobs: one transaction with their history and their idempotency record.
+
+    Requests that come at once are accepted in one transaction: all of its costs, the wait for the disk first of all,
+    are shared. None is answered before it is committed.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._statements = _Statements(database.engine.dialect)
+        self._together = Together(self._accept, most=_MOST_AT_ONCE, patience_s=database.busy_timeout_s)
 
     def accept(
         self,
@@ -65,31 +132,47 @@ class SqlInbox:
         now: float,
     ) -> Acceptance:
         """Insert the job, or return that of an equal request. Raises KeyReused, QueueFull, Unavailable."""
-        with self._database.write() as connection:
-            ensure_client(connection, job.client, now)
-            _lock_client(connection, job.client)
-            earlier = self._earlier(connection, job, request_hash, idempotency_key, now, sdk_retry=sdk_retry)
-            if earlier is not None:
-                return Acceptance(job=earlier, replayed=True)
-            _check_room(connection, job.client, max_unfinished)
-            _insert(connection, job, request_hash, sdk_retry, now)
-            if idempotency_key is not None:
-                _remember(connection, job, request_hash, idempotency_key, now)
-            return Acceptance(job=job, replayed=False)
+        wish = _Wish(
+            job=job,
+            request_hash=request_hash,
+            idempotency_key=idempotency_key,
+            sdk_retry=sdk_retry,
+            max_unfinished=max_unfinished,
+            now=now,
+        )
+        # Another process lets a client's row go within milliseconds: the next round costs less than waiting alone.
+        rounds = (self._together.do(wish) for _ in range(_ROUNDS))
+        accepted = next((found for found in rounds if found is not None), None) or self._accept_one(wish)
+        if isinstance(accepted, Acceptance):
+            return accepted
+        raise accepted or Unavailable("The database is busy.", code="unavailable")
 
-    @staticmethod
-    def _earlier(
-        connection: Connection,
-        job: Job,
-        request_hash: str,
-        idempotency_key: str | None,
-        now: float,
-        *,
-        sdk_retry: int,
-    ) -> Job | None:
-        if idempotency_key is not None:
-            return _replayed(connection, job.client, request_hash, idempotency_key, now)
-        return _matched_retry(connection, job.client, request_hash, sdk_retry, now) if sdk_retry else None
+    def _accept(self, wishes: Sequence[_Wish]) -> Sequence[Acceptance | Refusal | None]:
+        """Return what became of each: accepted, refused, or None, which is to be tried alone."""
+        try:
+            with self._database.write() as connection:
+                names = {wish.job.client for wish in wishes}
+                round_ = _Round(connection, self._statements, self._statements.locked(connection, names))
+                accepted = [round_.outcome(wish) for wish in wishes]
+                round_.write()
+        except Unavailable as error:
+            return [Unavailable(error.message, code=error.code) for _ in wishes]
+        except Exception as error:  # noqa: BLE001 - its own thread meets it again, and tells of it
+            # One that the database refuses must not take the others with it.
+            _log.warning("%d requests could not be accepted together: %s", len(wishes), type(error).__name__)
+            return [None for _ in wishes]
+        return accepted
+
+    def _accept_one(self, wish: _Wish) -> Acceptance | Refusal | None:
+        with self._database.write() as connection:
+            client = {"client": wish.job.client}
+            if connection.scalar(_LOCK, client) is None:
+                ensure_client(connection, wish.job.client, wish.now)
+                connection.execute(_LOCK, client)
+            round_ = _Round(connection, None, {wish.job.client})
+            accepted = round_.outcome(wish)
+            round_.write()
+        return accepted
 
     def replay(self, client: str, *, request_hash: str, idempotency_key: str, now: float) -> Job | None:
         """Return the job that this key made before, if it did; raises KeyReused."""
@@ -112,6 +195,80 @@ class SqlInbox:
             return int(done.rowcount)
 
 
+class _Round:
+    """Several requests in one transaction in which the rows of their clients are locked.
+
+    So one request of a client is let in at a time: what counts its videos or looks for equal ones must see all before
+    it. Rows that merely refer to a client (a delivery, say) are not held up by that.
+    """
+
+    def __init__(self, connection: Connection, quick: _Statements | None, locked: Collection[str]) -> None:
+        self._connection = connection
+        self._quick = quick
+        self._locked = locked
+        self._unfinished: dict[str, int] = dict(self._counted(locked))
+        self._jobs: list[dict[str, Any]] = []
+        self._history: list[dict[str, Any]] = []
+
+    def outcome(self, wish: _Wish) -> Acceptance | Refusal | None:
+        """Return what becomes of one, None where its client is not locked; nothing is written of what is refused."""
+        if wish.job.client not in self._locked:
+            return None
+        try:
+            earlier = self._earlier(wish)
+            if earlier is not None:
+                return Acceptance(job=earlier, replayed=True)
+            self._check_room(wish)
+            self._put(wish)
+        except Refusal as refusal:
+            return refusal
+        return Acceptance(job=wish.job, replayed=False)
+
+    def write(self) -> None:
+        """Write what was accepted and is not written yet."""
+        if not self._jobs:
+            return
+        if self._quick is not None:
+            self._quick.new_job.run(self._connection, self._jobs)
+            self._quick.new_history.run(self._connection, self._history)
+        else:
+            self._connection.execute(_NEW_JOB, self._jobs)
+            self._connection.execute(_NEW_HISTORY, self._history)
+        self._jobs, self._history = [], []
+
+    def _counted(self, names: Collection[str]) -> Iterable[tuple[str, int]]:
+        if self._quick is not None:
+            return self._quick.unfinished(self._connection, names)
+        return [(row[0], row[1]) for row in self._connection.execute(_unfinished(names))]
+
+    def _earlier(self, wish: _Wish) -> Job | None:
+        client, key = wish.job.client, wish.idempotency_key
+        if key is None and not wish.sdk_retry:
+            return None
+        self.write()  # an equal one may be among those before it
+        if key is not None:
+            return _replayed(self._connection, client, wish.request_hash, key, wish.now)
+        return _matched_retry(self._connection, client, wish.request_hash, wish.sdk_retry, wish.now)
+
+    def _check_room(self, wish: _Wish) -> None:
+        unfinished = self._unfinished.get(wish.job.client, 0)
+        if unfinished >= wish.max_unfinished:
+            message = f"This client has {unfinished} unfinished videos, and may have {wish.max_unfinished}."
+            raise QueueFull(message + " Post again when some are done.", code="queue_full")
+
+    def _put(self, wish: _Wish) -> None:
+        job = wish.job
+        if job.reference and job.reference.object_key:
+            _keep(self._connection, job.reference.object_key)
+        self._unfinished[job.client] = self._unfinished.get(job.client, 0) + 1
+        self._jobs.append(values_of(job) | {"request_hash": wish.request_hash, "sdk_retry": wish.sdk_retry})
+        first = {"job_id": job.id, "at": wish.now, "event": "queued", "status_before": None}
+        self._history.append(first | {"status": job.status.value, "detail": {}})
+        if wish.idempotency_key is not None:
+            self.write()
+            _remember(self._connection, job, wish.request_hash, wish.idempotency_key, wish.now)
+
+
 def _replayed(connection: Connection, client: str, request_hash: str, key: str, now: float) -> Job | None:
     kept = connection.execute(_KEY, {"client": client, "key": key}).one_or_none()
     if kept is None or kept.created_at < now - _KEPT_S:
@@ -129,29 +286,6 @@ def _matched_retry(connection: Connection, client: str, request_hash: str, retry
         return None
     connection.execute(_MATCH, {"matched": row["id"], "retry": retry})
     return job_of(row)
-
-
-def _lock_client(connection: Connection, client: str) -> None:
-    """Let one request of a client in at a time: what counts its videos or looks for equal ones must see all before it.
-
-    Rows that merely refer to the client (a delivery, say) are not held up by it.
-    """
-    connection.execute(_LOCK, {"client": client})
-
-
-def _check_room(connection: Connection, client: str, max_unfinished: int) -> None:
-    unfinished = connection.scalar(_UNFINISHED_COUNT, {"client": client})
-    if int(unfinished or 0) >= max_unfinished:
-        message = f"This client has {unfinished} unfinished videos, and may have {max_unfinished}."
-        raise QueueFull(message + " Post again when some are done.", code="queue_full")
-
-
-def _insert(connection: Connection, job: Job, request_hash: str, sdk_retry: int, now: float) -> None:
-    connection.execute(_NEW_JOB, values_of(job) | {"request_hash": request_hash, "sdk_retry": sdk_retry})
-    first = {"job_id": job.id, "at": now, "event": "queued", "status_before": None, "status": job.status.value}
-    connection.execute(_NEW_HISTORY, first | {"detail": {}})
-    if job.reference and job.reference.object_key:
-        _keep(connection, job.reference.object_key)
 
 
 def _remember(connection: Connection, job: Job, request_hash: str, key: str, now: float) -> None:

@@ -220,7 +220,7 @@ class _SessionProof:
                 return
             self._held.pop(worker, None)
             # Kept out of the pool for as long as the worker lives: its end is the message.
-            session = self._database.engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+            session = self._database.engine.connect()
             if not session.scalar(sa.select(sa.func.pg_try_advisory_lock(_lock_number(worker)))):
                 session.close()
                 # Perhaps by this worker's own lost connection, of which the server has not heard yet.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import MutableMapping
 from typing import Any, TextIO
@@ -40,7 +41,7 @@ def configure_logs(*, level: str = "info", form: str = "", stream: TextIO | None
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=False,
     )
-    handler = logging.StreamHandler(out)
+    handler = _handler(out)
     handler.setFormatter(_formatter(shared, _is_console(form, out), colours=out.isatty()))
     root = logging.getLogger()
     root.handlers = [handler]
@@ -52,6 +53,37 @@ def configure_logs(*, level: str = "info", form: str = "", stream: TextIO | None
     # It warns at every tick that is left out because the one before still runs: on a busy machine five times a second.
     logging.getLogger("apscheduler.scheduler").setLevel(max(logging.ERROR, root.level))
     logging.captureWarnings(capture=True)
+
+
+class _Descriptor(logging.Handler):
+    """Writes each line at once, in one call of the system, which needs no lock.
+
+    The usual handler formats and writes under one: every thread of the API waited there for all others, once a request.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__()
+        self._descriptor = descriptor
+
+    def createLock(self) -> None:  # noqa: N802 - the parent's name
+        """Make none."""
+        self.lock = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, whole."""
+        try:
+            left = f"{self.format(record)}\n".encode(errors="backslashreplace")
+            while left:
+                left = left[os.write(self._descriptor, left) :]
+        except Exception:  # noqa: BLE001 - a log that can't be written must not stop the work
+            self.handleError(record)
+
+
+def _handler(stream: TextIO) -> logging.Handler:
+    try:
+        return _Descriptor(stream.fileno())
+    except OSError:  # a stream that is in memory alone
+        return logging.StreamHandler(stream)
 
 
 def _is_console(form: str, stream: TextIO) -> bool:

@@ -24,7 +24,7 @@ class Ticket:
 
 
 class Deadlines:
-    """A heap of deadlines and the daemon thread that waits for the earliest. Make it after a fork, not before.
+    """A heap of deadlines and the daemon thread that waits for the earliest, which the first of them starts.
 
     Arming and disarming cost a lock and a heap operation. A socket's own time-out starts anew with every read, so a
     peer that drips a byte a second would hold a thread for ever; a shutdown wakes whatever blocks on the socket.

@@ -11,14 +11,15 @@ from pathlib import Path
 
 from tests.bench.measure import Row, Scale, say
 from tests.bench.report import as_json, machine, table
-from tests.bench.scenarios import SCENARIOS
+from tests.bench.scenarios import BESIDE_PEERS, SCENARIOS
 
 
 def main(arguments: Sequence[str]) -> None:
     """Run the scenarios that were asked for."""
+    known = {**SCENARIOS, **BESIDE_PEERS}
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="about three minutes instead of half an hour at most")
-    parser.add_argument("--only", action="append", choices=SCENARIOS, metavar="NAME", help=", ".join(SCENARIOS))
+    parser.add_argument("--only", action="append", choices=known, metavar="NAME", help=", ".join(known))
     parser.add_argument("--json", type=Path, metavar="FILE", default=Path("build/bench.json"))
     given = parser.parse_args(arguments)
     scale, about = Scale(quick=given.quick), machine()
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str]) -> None:
     for name in given.only or SCENARIOS:
         began = time.monotonic()
         say(f"{name} …")
-        rows[name] = SCENARIOS[name](scale)
+        rows[name] = known[name](scale)
         say(f"{name}: {time.monotonic() - began:.0f} s")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(as_json(rows, about), indent=2) + "\n")

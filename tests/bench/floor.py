@@ -17,6 +17,7 @@ from gunicorn.app.base import BaseApplication
 from gateway.api import bodies
 from gateway.api.loading import load
 from gateway.api.schemas import NewVideoSchema, Posted
+from gateway.pictures.reader import ImageReader
 from gateway.settings import Settings
 from gateway.supervisor import die_with_parent
 from gateway.wsgi import gunicorn_options
@@ -28,6 +29,8 @@ VIDEO = {
     "metadata": {}, "url": None, "url_expires_at": None, "queue_position": None, "estimated_completion_at": None,
     "urls": {name: f"http://127.0.0.1:8080/v1/videos/0/{name}" for name in ("get", "content", "events", "cancel")},
 }  # fmt: skip
+
+PAGE = [VIDEO] * 20
 
 
 def floor_app(settings: Settings) -> Flask:
@@ -45,9 +48,14 @@ def floor_app(settings: Settings) -> Flask:
         given = hashlib.sha256(request.headers.get("Authorization", "").removeprefix("Bearer ").encode()).digest()
         return None if any(hmac.compare_digest(given, one) for one in known) else Response(status=401)
 
+    schema, images = NewVideoSchema(), ImageReader(at_once=2)
+
     @app.post("/v1/videos")
     def create() -> Response:
-        posted: Posted = load(NewVideoSchema(), bodies.read().fields)
+        body = bodies.read()
+        posted: Posted = load(schema, body.fields)
+        if body.picture is not None:
+            images.read(body.picture)
         answer = jsonify({**VIDEO, "prompt": posted.request.prompt, "metadata": dict(posted.request.metadata)})
         answer.status_code = 202
         return answer
@@ -55,6 +63,10 @@ def floor_app(settings: Settings) -> Flask:
     @app.get("/v1/videos/<video_id>")
     def show(video_id: str) -> Response:
         return jsonify({**VIDEO, "id": video_id})
+
+    @app.get("/v1/videos")
+    def index() -> Response:
+        return jsonify({"object": "list", "data": PAGE, "first_id": "0", "last_id": "0", "has_more": True})
 
     @app.get("/healthz")
     def healthz() -> Response:

@@ -131,6 +131,35 @@ class Gateway:
                 connection.execute(sa.insert(jobs), rows)
         return made
 
+    def seed_past(self, count: int) -> None:
+        """Write so many finished videos of long ago, with a line of history each, by the database itself."""
+        (model,) = self.seed(1, **completed(self.database.now() - 9e6), created_at=self.database.now() - 9e6)
+        numbers = (
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < :count)"
+            if self.database.sqlite
+            else "WITH n AS (SELECT i FROM generate_series(1, :count) AS s(i))"
+        )
+        made = {
+            "id": "id || '_' || i", "client": f"'client' || (i % {CLIENTS})", "request_hash": "request_hash || i",
+            "upstream_job_id": "upstream_job_id || '_' || i", "created_at": "created_at + i",
+            "accepted_at": "accepted_at + i", "rendered_at": "rendered_at + i", "finished_at": "finished_at + i",
+        }  # fmt: skip
+        columns = [column.name for column in jobs.columns]
+        values = ", ".join(made.get(name, f'"{name}"') for name in columns)
+        names = ", ".join(f'"{name}"' for name in columns)
+        self.execute(
+            f"INSERT INTO jobs ({names}) {numbers} SELECT {values} FROM jobs CROSS JOIN n WHERE id = :model",
+            count=count,
+            model=model.id,
+        )
+        self.execute(
+            "INSERT INTO history (job_id, at, event, status, detail) "
+            "SELECT id, finished_at, 'completed', status, extra FROM jobs WHERE status = 'completed'"
+        )
+        if not self.database.sqlite:
+            with self.database.engine.connect() as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE")
+
 
 def _job(number: int, now: float, **fields: Any) -> Job:
     usual: dict[str, Any] = {

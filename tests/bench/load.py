@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from tests.bench.children import obey
@@ -22,11 +23,13 @@ _DRAIN_S = 15.0
 _LENGTH = re.compile(rb"\r\nContent-Length: (\d+)\r\n", re.IGNORECASE)
 
 
-def prepared(method: str, path: str, *, key: str, body: str = "") -> str:
-    """Return a request as it goes over the wire."""
+def prepared(
+    method: str, path: str, *, key: str, body: str = "", type_: str = "application/json", length: int = 0
+) -> str:
+    """Return a request as it goes over the wire; without its body where only the length is given."""
     lines = [f"{method} {path} HTTP/1.1", "Host: 127.0.0.1", f"Authorization: Bearer {key}"]
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body.encode())}"]
+    if body or length:
+        lines += [f"Content-Type: {type_}", f"Content-Length: {length or len(body.encode())}"]
     return "\r\n".join([*lines, "", body])
 
 
@@ -69,8 +72,12 @@ class Connection:
 
 
 def run(command: dict[str, Any]) -> dict[str, Any]:
-    """Keep `connections` busy for `seconds`, let what is under way be answered, and return the counts."""
-    requests = [text.encode() for text in command["requests"]]
+    """Keep `connections` busy for `seconds`, let what is under way be answered, and return the counts.
+
+    All `requests` have the same `body`, where a file with one is named.
+    """
+    body = Path(command["body"]).read_bytes() if "body" in command else b""
+    requests = [text.encode() + body for text in command["requests"]]
     address = ("127.0.0.1", int(command["port"]))
     statuses: Counter[int] = Counter()
     took: list[float] = []

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import TypeVar
 
 import pytest
+import sqlalchemy as sa
 
-from gateway.db.tables import history, idempotency_keys, jobs, objects
+from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
 from gateway.jobs.job import Reference
 from gateway.jobs.ports import Acceptance
 from tests.contracts.world import NOW, World, new_job, race
+
+T = TypeVar("T")
 
 DAY = 86400
 
@@ -243,3 +250,69 @@ def test_a_job_whose_picture_the_sweep_has_taken_is_not_accepted(world: World) -
     with pytest.raises(Unavailable):
         world.queued(reference=with_picture())
     assert world.rows(jobs) == []
+
+
+# -- at once -----------------------------------------------------------------------------------------------------------
+
+
+def held_up(world: World, work: Callable[[int], T], *, threads: int) -> list[T | Exception]:
+    """Let the first thread be held up by a lock of the database until all others wait behind it."""
+    with ThreadPoolExecutor(threads) as pool:
+        with world.database.write() as connection:
+            if not world.database.sqlite:  # a client's row alone would hold up nobody else
+                connection.exec_driver_sql("LOCK TABLE clients")
+            waiting = [pool.submit(work, number) for number in range(threads)]
+            everybody_waits(world, threads - 1)
+        return [future.exception() or future.result() for future in waiting]
+
+
+def everybody_waits(world: World, count: int) -> None:
+    pause = threading.Event()
+    while len(world.inbox._together._queue) < count:
+        pause.wait(0.01)
+
+
+def test_those_who_wait_together_are_accepted_or_refused_each_on_its_own(world: World) -> None:
+    for client in ("ann", "bob"):
+        post(world, client, key=None)
+    room = {"ann": 9, "bob": 1}
+
+    def one(number: int) -> Acceptance:
+        client = "ab"[number % 2]
+        name = {"a": "ann", "b": "bob"}[client]
+        return post(world, name, key=None, max_unfinished=room[name])
+
+    results = held_up(world, one, threads=8)
+    assert [type(result).__name__ for result in results] == ["Acceptance", "QueueFull"] * 4
+    assert len(world.rows(jobs)) == len(world.rows(history)) == 2 + 4
+
+
+def test_what_the_database_refuses_takes_nobody_else_with_it(world: World) -> None:
+    post(world, key=None)
+
+    def one(number: int) -> Acceptance:
+        return world.accept(new_job(seconds=None if number == 3 else 4))
+
+    results = held_up(world, one, threads=6)
+    assert [isinstance(result, sa.exc.IntegrityError) for result in results] == [number == 3 for number in range(6)]
+    assert len(world.rows(jobs)) == 1 + 5
+
+
+def test_equal_requests_that_wait_together_make_one_video(world: World) -> None:
+    post(world, key=None)
+    results = held_up(world, lambda _: post(world, key="same"), threads=6)
+    assert sorted(result.replayed for result in results if isinstance(result, Acceptance)) == [False] + [True] * 5
+    assert len(world.rows(jobs)) == 2
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+def test_a_client_whose_row_is_held_holds_up_nobody_but_itself(world: World) -> None:
+    for client in ("ann", "bob"):
+        post(world, client, key=None)
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write() as connection:
+            connection.execute(sa.update(clients).values(turn=7).where(clients.c.name == "ann"))
+            held = pool.submit(post, world, "ann", key=None)
+            assert not post(world, "bob", key=None).replayed
+            assert not held.done()
+        assert not held.result(20).replayed

@@ -112,6 +112,14 @@ def test_a_database_is_current_only_once_it_is_migrated(empty: Database) -> None
     assert queries.schema_current()
 
 
+def test_the_newest_revision_is_the_one_that_alembic_finds() -> None:
+    from alembic.script import ScriptDirectory
+
+    from gateway.db.migrate import _config
+
+    assert newest_revision() == ScriptDirectory.from_config(_config()).get_current_head()
+
+
 def test_a_migration_can_be_taken_back(empty: Database) -> None:
     from alembic import command
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from gateway.db.engine import Database
 from gateway.db.migrate import migrate
 from gateway.db.rows import values_of
+from gateway.db.spelled import Spelled, Values
 from gateway.db.tables import clients, deliveries, jobs, objects, submissions
 from gateway.jobs.job import Failure, Status, new_id
 from gateway.jobs.ports import Made, VideoFilter
@@ -116,9 +118,16 @@ def recorded(database: Database) -> Iterator[list[tuple[str, Any]]]:
         if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
             statements.append((statement, parameters))
 
+    def note_spelled(spelled: Spelled, connection: Connection, values: Values) -> Sequence[Any]:
+        statements.append((spelled.sql, spelled.bound(values)))
+        return ask(spelled, connection, values)
+
+    ask = Spelled.rows
     sa.event.listen(database.engine, "before_cursor_execute", note)
     try:
-        yield statements
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Spelled, "rows", note_spelled)  # it goes past the engine's events
+            yield statements
     finally:
         sa.event.remove(database.engine, "before_cursor_execute", note)
 
@@ -201,6 +210,9 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
     "counting videos": ("ix_jobs_(due|unfinished)", lambda w: w.queries.counts()),
     "pending deliveries": ("ix_deliveries_(due|receiver)", lambda w: w.queries.deliveries_due(NOW)),
     "a first page": ("ix_jobs_listed", lambda w: w.queries.jobs("ann", VideoFilter())),
+    "a page of what is in hand": (
+        "ix_jobs_(unfinished|due)", lambda w: w.queries.jobs("ann", VideoFilter(status="in_progress")),
+    ),
     "burying": (
         "ix_jobs_claimed", lambda w: w.workers._bury("w", NOW, silent=True, lease_s=20, now=NOW),
     ),

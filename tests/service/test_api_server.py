@@ -18,12 +18,14 @@ import pytest
 
 SERVER = """
 import sys
+import time
 from flask import Flask, request
 from gunicorn.app.base import BaseApplication
 from gateway.api import access, errors, patient
 from gateway.api.bodies import GatewayRequest, read
 if sys.argv[2:]:
     patient.UPLOAD_WAIT_S = float(sys.argv[2])
+patient.QUEUE_S = 0.3
 patient.HEAD_S, patient.BODY_GRACE_S, patient.BODY_BYTES_PER_S = 3.0, 1.0, 1_000_000
 
 class Services:
@@ -46,6 +48,15 @@ def broken():
         yield b"a beginning"
         raise RuntimeError("the bucket broke off")
     return app.response_class(blocks())
+
+@app.get("/slow")
+def slow():
+    time.sleep(0.1)
+    return "done"
+
+@app.get("/healthz")
+def healthz():
+    return "alive"
 
 @app.post("/read")
 def take():
@@ -315,6 +326,24 @@ def test_a_large_body_for_which_no_thread_gets_free_is_told_to_come_back() -> No
     finally:
         process.terminate()
         assert process.wait(20) == 0
+
+
+def test_more_than_can_be_done_in_time_is_told_to_come_back_at_once_and_the_rest_is_answered(port: int) -> None:
+    # Two threads do twenty a second, so in the 0.3 s that a request waits at most, six of the line get through.
+    with ExitStack() as stack:
+        asking = [stack.enter_context(_connect(port)) for _ in range(60)]
+        for sock in asking:
+            sock.sendall(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        health = stack.enter_context(_connect(port))
+        health.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert _answer(health)[2] == b"alive"
+        answers = [_answer(sock) for sock in asking]
+    refused = [(headers["retry-after"], json.loads(body)) for status, headers, body in answers if status == 503]
+    assert len(refused) > 30
+    assert {(after, body["error"]["code"]) for after, body in refused} == {("5", "unavailable")}
+    assert {body for status, _, body in answers if status == 200} == {b"done"}
+    assert len(refused) + [status for status, _, _ in answers].count(200) == len(asking)
+    _get(port)
 
 
 def test_idle_connections_do_not_hold_up_a_stop() -> None:

@@ -103,7 +103,7 @@ class Queries(Protocol):
     """Reading. None of these locks anything or waits for a writer."""
 
     def now(self) -> float:
-        """Return the database's clock."""
+        """Return the database's clock, to a few milliseconds."""
 
     def job(self, job_id: str, *, client: str | None) -> Job:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""

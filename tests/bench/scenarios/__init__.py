@@ -5,11 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from tests.bench.measure import Row, Scale
-from tests.bench.scenarios import accept, callbacks, crowd, latency, memory, polls, read, transfer
+from tests.bench.scenarios import (
+    accept,
+    callbacks,
+    crowd,
+    latency,
+    litellm,
+    memory,
+    million,
+    pictures,
+    polls,
+    read,
+    transfer,
+)
 
 SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "accept": accept.run,
+    "pictures": pictures.run,
     "read": read.run,
+    "million": million.run,
     "polls": polls.run,
     "crowd": crowd.run,
     "transfer": transfer.run,
@@ -17,3 +31,6 @@ SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "latency": latency.run,
     "memory": memory.run,
 }
+
+BESIDE_PEERS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {"litellm": litellm.run}
+"""Those that need another program installed first, and run only when they are asked for."""

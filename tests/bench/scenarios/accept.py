@@ -24,7 +24,7 @@ BODY = json.dumps(
     }
 )
 
-_FINISH = (
+FINISH = (
     "UPDATE jobs SET status = 'cancelled', finished_at = created_at, version = version + 1 WHERE finished_at IS NULL"
 )
 
@@ -62,7 +62,7 @@ def run(scale: Scale) -> Sequence[Row]:
                 rows = gateway.scalar("SELECT count(*) FROM jobs") - before
                 check(rows == (posted if stores else 0), f"{name}: {rows} rows for {posted} posts")
                 # What is unfinished is counted at each post: every slice begins with none.
-                gateway.execute(_FINISH)
+                gateway.execute(FINISH)
                 seen = {name: found[name] for name in ("p50_ms", "p99_ms")}
                 more.setdefault(name, []).append({**seen, "rows": rows, "cpu_ms": spent_ms})
                 return float(found["per_s"])
