@@ -11,7 +11,8 @@ import threading
 from dataclasses import replace
 from pathlib import Path
 
-from gateway import __version__
+from gateway import __version__, clock
+from gateway.bucket.port import BucketError
 from gateway.db.migrate import migrate
 from gateway.db.queries import SqlQueries
 from gateway.observability.logs import configure_logs
@@ -131,4 +132,9 @@ def _log_start(installation: Installation) -> None:
     for upstream in settings.upstreams:
         if not upstream.keys:
             log.warning("Upstream %s has no key; it is used without one.", upstream.name)
+    try:
+        installation.bucket.link("none", now=clock.wall(), ttl_s=settings.url_ttl_s, filename="none")
+    except BucketError as error:
+        # Not refused: the chain may find them later. Until then videos wait with the upstream, and may expire there.
+        log.error("No finished video can be stored, %s. `gateway check` proves the bucket.", error)  # noqa: TRY400
     installation.database.close()

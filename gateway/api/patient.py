@@ -39,7 +39,7 @@ BODY_BYTES_PER_S = 16 * 1024
 UPLOAD_WAIT_S = 10.0
 """How long a large body waits for a thread before its client is told to come back."""
 
-QUEUE_S = 2.0
+QUEUE_S = 5.0
 """How long a request waits for a thread at most; one that would wait longer is turned away when it comes."""
 
 _AHEAD = 2

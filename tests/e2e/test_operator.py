@@ -43,6 +43,14 @@ def test_check_names_what_fails_and_tells_no_secret(
     assert not [secret for secret in ("Pa55", "still-a-secret", "kkkk") if secret in said]
 
 
+def test_a_start_without_credentials_of_the_bucket_says_that_no_video_can_be_stored(make_world: MakeWorld) -> None:
+    missing = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "HOME": "/nowhere"}
+    done = make_world(**missing).run("prepare")
+    assert done.returncode == 0, done.stderr
+    assert "No finished video can be stored, credentials: the AWS chain has none." in done.stderr
+    assert "No finished video" not in make_world().run("prepare").stderr
+
+
 def test_a_client_made_by_keys_gets_callbacks_under_its_own_secret_until_its_key_is_revoked(world: World) -> None:
     world.serve()
     made = world.run("keys", "create", "bakery")
