@@ -117,7 +117,6 @@ def test_a_test_of_an_endpoint_can_be_sent_again(world: World) -> None:
     endpoint = made(world)
     delivery_id, _ = world.endpoints.test(endpoint.id, None, client="ann", now=NOW)
     (delivery,) = due(world)
-    world.outbox.started(delivery, now=NOW)
     world.outbox.failed(delivery, NO, due_at=None, held_until=None, now=NOW)
     assert world.outbox.redeliver(delivery_id, client="ann", now=NOW + 1).status == "pending"
     with pytest.raises(NotFound):

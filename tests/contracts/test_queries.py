@@ -212,17 +212,15 @@ def test_an_attempt_during_which_the_process_died_is_told_as_begun(world: World)
 
 def test_a_first_attempt_is_told_once_it_is_over(world: World) -> None:
     job = world.told()
-    (delivery,) = world.outbox.due(worker="w", limit=1, per_receiver=1, lease_s=20, now=NOW + 1)
+    (delivery,) = claimed_singly(world.outbox, now=NOW + 1)
     ids = [delivery.id, "del_none"]
-    assert world.outbox.started(delivery, now=NOW + 1)
     assert (list(world.queries.attempted(ids)), world.queries.first_attempt(delivery.id)) == ([], None)
     world.outbox.failed(delivery, NO, due_at=NOW + 5, held_until=None, now=NOW + 2)
     first = world.queries.first_attempt(delivery.id)
     assert first is not None
     assert (list(world.queries.attempted(ids)), first.status, first.outcome) == ([delivery.id], 500, "failed")
-    (again,) = world.outbox.due(worker="w", limit=1, per_receiver=1, lease_s=20, now=NOW + 6)
-    assert world.outbox.started(again, now=NOW + 6)
-    world.outbox.delivered(again, YES, now=NOW + 7)
+    (again,) = claimed_singly(world.outbox, now=NOW + 6)
+    world.outbox.delivered([Made(again, YES, NOW + 7)], now=NOW + 7)
     assert world.queries.first_attempt(delivery.id) == first
     assert world.queries.deliveries(job.id)[0].attempts[0] == first
 
