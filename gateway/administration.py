@@ -15,7 +15,7 @@ from gateway.jobs.ports import KeyState
 from gateway.settings import ONLY, SettingsError, is_loopback, master_key
 from gateway.upstreams.port import Key, KeyRefused
 from gateway.webhooks.signing import well_formed
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 from gateway.wiring.upstreams import ConfiguredUpstream
 
 _SUBMITS = {

@@ -15,13 +15,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 PARENT = "SORA_GATEWAY_PARENT"
 """Environment name that tells a child the process id of its parent. Not `GATEWAY_…`: those are the user's."""
+
+PREPARED = "SORA_GATEWAY_PREPARED"
+"""Environment name that tells a child the descriptor to read a byte from before it begins."""
 
 _PR_SET_PDEATHSIG = 1
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -41,12 +44,22 @@ class ChildSpec:
 
 
 class Supervisor:
-    """Runs children until one of them ends or a signal says stop, then stops all of them at once."""
+    """Runs children until one of them ends or a signal says stop, then stops all of them at once.
+
+    With a `preparation`, a program that ends by itself, they are started beside it, so that they import meanwhile, and
+    begin only once it has ended with 0: each waits for that in `await_preparation`.
+    """
 
     def __init__(
-        self, children: Sequence[ChildSpec], *, grace_s: float = 20.0, log: Callable[[str], None] = lambda _line: None
+        self,
+        children: Sequence[ChildSpec],
+        *,
+        preparation: ChildSpec | None = None,
+        grace_s: float = 20.0,
+        log: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self._specs = children
+        self._preparation = preparation
         self._grace_s = grace_s
         self._log = log
         self._running: list[tuple[ChildSpec, subprocess.Popen[bytes]]] = []
@@ -54,28 +67,43 @@ class Supervisor:
     def run(self) -> int:
         """Block until all is stopped. 0 after SIGTERM or SIGINT and children that stopped by themselves, else 1.
 
-        Must be called in the main thread. `grace_s` is for all children together; who takes longer is killed, with
-        everything in its process group.
+        Where the preparation failed, its own status. Must be called in the main thread. `grace_s` is for all children
+        together; who takes longer is killed, with everything in its process group.
         """
-        with _caught(*_STOPS, signal.SIGCHLD) as signals:
+        with _caught(*_STOPS, signal.SIGCHLD) as signals, closing(_Gate()) as gate:
             try:
-                for spec in self._specs:
-                    self._running.append((spec, _start(spec)))
-                clean = self._wait(signals)
+                self._start(gate)
+                status = self._wait(signals, gate)
             finally:
                 stopped = self._stop(signals)
-        return 0 if clean and stopped else 1
+        return status if stopped else 1
 
-    def _wait(self, signals: _Signals) -> bool:
-        """Return True when told to stop, False when a child ended of its own accord."""
+    def _start(self, gate: _Gate) -> None:
+        if self._preparation is not None:
+            self._running.append((self._preparation, _started(self._preparation, None)))
+        for spec in self._specs:
+            self._running.append((spec, _started(spec, gate if self._preparation is not None else None)))
+
+    def _wait(self, signals: _Signals, gate: _Gate) -> int:
+        """Return 0 when told to stop, else not 0, when a child ended of its own accord."""
         # The wish to stop is looked at first: systemd signals parent and children together, and those may be quicker.
         while not signals.stop_wanted:
-            for spec, process in self._running:
-                if process.poll() is not None:
-                    self._log(f"{spec.name} {_ending(process.returncode)}; stopping the rest")
-                    return False
-            signals.wait(None)
-        return True
+            ended = next((child for child in self._running if child[1].poll() is not None), None)
+            if ended is None:
+                signals.wait(None)
+            elif ended[0] is self._preparation and ended[1].returncode == 0:
+                self._running.remove(ended)
+                gate.open(len(self._specs))
+            else:
+                return self._told(*ended)
+        return 0
+
+    def _told(self, spec: ChildSpec, process: subprocess.Popen[bytes]) -> int:
+        """Return the status that a child's end means; a preparation that failed has said why, and gives its own."""
+        if spec is self._preparation and process.returncode > 0:
+            return process.returncode
+        self._log(f"{spec.name} {_ending(process.returncode)}; stopping the rest")
+        return 1
 
     def _stop(self, signals: _Signals) -> bool:
         """Tell every child to stop, then wait for each; return whether all of them took the hint."""
@@ -110,6 +138,19 @@ def die_with_parent() -> None:
     # A parent that ended before the call above sends no signal any more.
     if os.getppid() != int(parent):
         sys.exit(1)
+
+
+def await_preparation() -> None:
+    """Return once what a Supervisor prepares is done; at once in a process whose parent prepares nothing.
+
+    To be called by a child before it opens or writes anything. Does not return where the parent ended meanwhile.
+    """
+    descriptor = os.environ.pop(PREPARED, None)
+    if descriptor is None:
+        return
+    with os.fdopen(int(descriptor), "rb", buffering=0) as gate:
+        if not gate.read(1):
+            sys.exit(1)
 
 
 @contextmanager
@@ -197,10 +238,26 @@ def _caught(*numbers: signal.Signals) -> Iterator[_Signals]:
         signals.close()
 
 
-def _start(spec: ChildSpec) -> subprocess.Popen[bytes]:
-    environ = {**os.environ, **spec.environ, PARENT: str(os.getpid())}
+class _Gate:
+    """What children wait at: a pipe, of which each reads a byte. Who sees its end instead has no parent any more."""
+
+    def __init__(self) -> None:
+        self.reader, self._writer = os.pipe()
+
+    def open(self, children: int) -> None:
+        os.write(self._writer, b"." * children)
+
+    def close(self) -> None:
+        os.close(self.reader)
+        os.close(self._writer)
+
+
+def _started(spec: ChildSpec, gate: _Gate | None) -> subprocess.Popen[bytes]:
+    waits = {} if gate is None else {PREPARED: str(gate.reader)}
+    environ = {**os.environ, **spec.environ, PARENT: str(os.getpid()), **waits}
+    kept = () if gate is None else (gate.reader,)
     # A session of its own: Ctrl-C in a terminal reaches only the parent, which then tells the children.
-    return subprocess.Popen(list(spec.command), env=environ, start_new_session=True)
+    return subprocess.Popen(list(spec.command), env=environ, start_new_session=True, pass_fds=kept)
 
 
 def _ending(status: int) -> str:

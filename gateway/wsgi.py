@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-from pathlib import Path
 from typing import Any
 
 from flask import Flask
@@ -12,7 +11,8 @@ from gunicorn.app.base import BaseApplication
 from gateway.api.patient import PatientWorker
 from gateway.observability.gunicorn_log import PropagatingLogger
 from gateway.settings import Settings
-from gateway.wiring import Installation, api_app
+from gateway.wiring.api import api_app
+from gateway.wiring.installation import Installation
 
 _GRACE_S = 10
 """How long requests under way may take after SIGTERM."""
@@ -53,15 +53,14 @@ def _forget_counters(_server: object, worker: Any) -> None:
 class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """Gunicorn run from this process instead of from its own command line."""
 
-    def __init__(self, settings: Settings, cwd: Path) -> None:
-        self._settings = settings
-        self._cwd = cwd
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
         self._worker: Any = None
         super().__init__()
 
     def load_config(self) -> None:
         """Take our options, and none of a configuration file or of GUNICORN_CMD_ARGS."""
-        for name, value in gunicorn_options(self._settings).items():
+        for name, value in gunicorn_options(self._installation.settings).items():
             self.cfg.set(name, value)
         self.cfg.set("post_fork", self._forked)
 
@@ -70,7 +69,7 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """Make the app, once, before the workers are forked."""
-        app = api_app(Installation(self._settings, self._cwd), stopping=self._stopping)
+        app = api_app(self._installation, stopping=self._stopping)
         # Else the first collection in each worker writes to every page that they share.
         gc.collect()
         gc.freeze()
@@ -80,6 +79,6 @@ class _Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return self._worker is not None and not self._worker.alive
 
 
-def run_gunicorn(settings: Settings, cwd: Path) -> None:
-    """Serve until a signal. Does not return."""
-    _Server(settings, cwd).run()
+def run_gunicorn(installation: Installation) -> None:
+    """Serve until a signal. Does not return. Nothing of the installation may be open: it is forked."""
+    _Server(installation).run()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.bench.children import ROOT
 from tests.bench.measure import Row, Scale, say
 from tests.bench.report import as_json, machine, table
 from tests.bench.scenarios import BESIDE_PEERS, SCENARIOS
@@ -23,6 +25,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", default=Path("build/bench.json"))
     given = parser.parse_args(arguments)
     scale, about = Scale(quick=given.quick), machine()
+    # As installing does. Where writing bytecode is forbidden, every process would compile the gateway anew.
+    compileall.compile_dir(ROOT / "gateway", quiet=1)
     rows: dict[str, Sequence[Row]] = {}
     for name in given.only or SCENARIOS:
         began = time.monotonic()

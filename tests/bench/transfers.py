@@ -15,7 +15,7 @@ from typing import Any
 
 from gateway.settings import Settings
 from gateway.upstreams.port import Content
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 from tests.bench.children import obey
 from tests.bench.measure import check
 

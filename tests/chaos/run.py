@@ -23,7 +23,7 @@ from gateway.db.migrate import migrate
 from gateway.demo.simulator import Simulator, SimulatorSettings
 from gateway.settings import Settings
 from gateway.webhooks.signing import derive_secret
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 from tests.chaos.audit import Audit
 from tests.chaos.clients import PICTURES, Book, Client, Poster
 from tests.chaos.crew import Crew, Post

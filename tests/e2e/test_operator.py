@@ -51,6 +51,23 @@ def test_a_start_without_credentials_of_the_bucket_says_that_no_video_can_be_sto
     assert "No finished video" not in make_world().run("prepare").stderr
 
 
+def test_a_setting_that_only_the_preparation_can_refuse_stops_the_start_with_one_line(make_world: MakeWorld) -> None:
+    done = make_world(GATEWAY_UPSTREAM_DIALECT="martian").run("serve")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("gateway: GATEWAY_UPSTREAM_DIALECT: ")
+
+
+def test_a_second_serve_on_the_same_database_or_address_is_refused(world: World) -> None:
+    world.serve()
+    again = world.run("serve")
+    assert (again.returncode, "another `gateway serve` is running" in again.stderr) == (1, True)
+    world.settings["GATEWAY_DATABASE_URL"] = "sqlite:///other.db"
+    beside = world.run("serve")
+    assert (beside.returncode, "cannot listen on" in beside.stderr) == (1, True)
+    assert not (world.directory / "other.db").exists()
+
+
 def test_a_client_made_by_keys_gets_callbacks_under_its_own_secret_until_its_key_is_revoked(world: World) -> None:
     world.serve()
     made = world.run("keys", "create", "bakery")

@@ -8,12 +8,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
-from gateway.supervisor import PARENT, AlreadyRunning, ChildSpec, Supervisor, check_port_free, only_one
+from gateway.supervisor import PARENT, PREPARED, AlreadyRunning, ChildSpec, Supervisor, check_port_free, only_one
 
 CHILD = """
 import os, signal, sys
@@ -42,6 +42,35 @@ def child(name, manner):
     return ChildSpec(name=name, command=[python, "-c", program, name, manner])
 children = [child(f"c{n}", manner) for n, manner in enumerate(manners)]
 sys.exit(Supervisor(children, grace_s=float(grace), log=lambda line: print(line, file=sys.stderr)).run())
+"""
+
+WAITING = """
+import os, signal
+from gateway.supervisor import await_preparation, die_with_parent
+die_with_parent()
+os.write(1, b"waits\\n")
+await_preparation()
+os.write(1, b"begins\\n")
+signal.pause()
+"""
+
+PREPARATION = """
+import os, sys
+from gateway.supervisor import die_with_parent
+die_with_parent()
+if not os.read(0, 1):
+    sys.exit("left alone")
+os.write(1, b"prepared\\n")
+sys.exit(int(sys.argv[1]))
+"""
+
+PREPARING_PARENT = """
+import sys
+from gateway.supervisor import ChildSpec, Supervisor
+preparation, status, *children = sys.argv[1:]
+first = ChildSpec(name="first", command=[sys.executable, "-c", preparation, status])
+rest = [ChildSpec(name="then", command=[sys.executable, "-c", child]) for child in children]
+sys.exit(Supervisor(rest, preparation=first, log=lambda line: print(line, file=sys.stderr)).run())
 """
 
 
@@ -171,6 +200,64 @@ def test_a_childs_own_environment_is_added_to_the_parents(tmp_path: Path) -> Non
     child = ChildSpec(name="c", command=[sys.executable, "-c", script], environ={"WHERE": str(tmp_path / "out")})
     assert Supervisor([child]).run() == 1
     assert (tmp_path / "out").read_text() == os.environ["PATH"]
+
+
+@contextmanager
+def preparing(*, status: int = 0) -> Iterator[subprocess.Popen[str]]:
+    """Yield a supervisor whose two children wait for a preparation, which takes until something comes in."""
+    command = [sys.executable, "-c", PREPARING_PARENT, PREPARATION, str(status), WAITING, WAITING]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as parent:
+        try:
+            assert parent.stdout is not None
+            assert [parent.stdout.readline() for _ in range(2)] == ["waits\n", "waits\n"]
+            yield parent
+        finally:
+            parent.kill()
+
+
+def test_children_begin_when_the_preparation_has_ended_well() -> None:
+    with preparing() as parent:
+        assert parent.stdin is not None
+        assert parent.stdout is not None
+        parent.stdin.write("x")
+        parent.stdin.flush()
+        assert [parent.stdout.readline() for _ in range(3)] == ["prepared\n", "begins\n", "begins\n"]
+        parent.terminate()
+        assert parent.communicate(timeout=20) == ("", "")
+        assert parent.returncode == 0
+
+
+def test_no_child_begins_when_the_preparation_fails_and_its_status_is_passed_on_without_a_word() -> None:
+    with preparing(status=2) as parent:
+        assert parent.communicate("x", timeout=20) == ("prepared\n", "")
+        assert parent.returncode == 2
+
+
+def test_no_child_begins_when_the_parent_is_told_to_stop_while_it_prepares() -> None:
+    with preparing() as parent:
+        parent.terminate()
+        parent.wait(timeout=20)
+        assert parent.communicate(timeout=20) == ("", "")
+        assert parent.returncode == 0
+
+
+def test_no_child_begins_when_the_parent_is_killed_with_9_while_it_prepares() -> None:
+    with preparing() as parent:
+        parent.kill()
+        parent.wait(timeout=20)
+        assert parent.communicate(timeout=20)[0] == ""
+
+
+def test_a_child_ends_when_its_parent_ended_before_all_was_prepared() -> None:
+    reader, writer = os.pipe()
+    os.close(writer)
+    environ = os.environ | {PREPARED: str(reader)}
+    child = subprocess.run(
+        [sys.executable, "-c", WAITING], env=environ, pass_fds=[reader], capture_output=True, check=False
+    )
+    os.close(reader)
+    assert (child.returncode, child.stdout) == (1, b"waits\n")
 
 
 def test_a_second_serve_on_the_same_database_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from gateway.demo.inbox import Callback, Inbox
 from gateway.demo.simulator import Simulator
 from gateway.demo.simulator.books import Entry, Submission
 from gateway.settings import ONLY
-from gateway.wiring import api_app, worker_process
+from gateway.wiring.api import api_app
+from gateway.wiring.worker import worker_process
 from gateway.worker.paces import FORGOTTEN_AFTER_S
 from tests.service.timed import TimedInstallation
 

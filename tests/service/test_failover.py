@@ -9,7 +9,7 @@ import pytest
 
 from gateway.demo.simulator import Simulator
 from gateway.demo.simulator.protocol import Served
-from gateway.serving import check_upstreams
+from gateway.serving.preparing import check_upstreams
 from gateway.settings import SettingsError
 from gateway.worker.rerouting import reroute
 from tests.service.ground import Ground, open_ground

@@ -16,7 +16,7 @@ from gateway.db.engine import Database
 from gateway.outbound.guard import Guard
 from gateway.outbound.session import Outbound
 from gateway.upstreams.content import Limits as DownloadLimits
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 
 
 class Time:

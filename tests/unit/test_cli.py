@@ -12,7 +12,7 @@ from gateway.administration import checks
 from gateway.cli import main
 from gateway.db.lanes import SqlLanes
 from gateway.settings import Settings
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gateway.settings import ModelSettings, NamedSecret, Secret, Settings, SettingsError, UpstreamSettings, describe
-from gateway.wiring import Installation
+from gateway.wiring.installation import Installation
 
 TWO = """
 upstream_max_concurrent = 7

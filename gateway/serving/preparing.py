@@ -1,14 +1,8 @@
-"""The long-running roles: what each prepares, in which order, before it serves."""
+"""What every role proves and brings up to date before it serves."""
 
 from __future__ import annotations
 
 import logging
-import os
-import signal
-import socket
-import sys
-import threading
-from dataclasses import replace
 from pathlib import Path
 
 from gateway import __version__, clock
@@ -17,74 +11,27 @@ from gateway.db.migrate import migrate
 from gateway.db.queries import SqlQueries
 from gateway.observability.logs import configure_logs
 from gateway.settings import Settings, SettingsError, describe, is_loopback, master_key
-from gateway.supervisor import die_with_parent, free_port
-from gateway.wiring import Installation, worker_process
-from gateway.wsgi import run_gunicorn
+from gateway.wiring.installation import Installation
 
 log = logging.getLogger(__name__)
 
 
 def prepare(settings: Settings, cwd: Path) -> None:
-    """Prove the settings and bring the database up to date, before `gateway serve` starts its children."""
-    _configure_logs(settings)
-    installation = _proven(settings, cwd)
-    _prepare(installation)
+    """Prove the settings and bring the database up to date, before the children of `gateway serve` begin."""
+    begin_logs(settings)
+    installation = proven(settings, cwd)
+    bring_up_to_date(installation)
     check_upstreams(installation)
     _log_start(installation)
-
-
-def serve_api(settings: Settings, cwd: Path) -> None:
-    """Run the API until a signal. Does not return."""
-    die_with_parent()
-    _configure_logs(settings)
-    settings = replace(settings, bind=settings.bind._replace(port=free_port(*settings.bind)))
-    installation = _proven(settings, cwd)
-    _prepare(installation)
     installation.database.close()
-    log.info("The API listens on %s.", settings.bind)
-    run_gunicorn(settings, cwd)
 
 
-def serve_worker(settings: Settings, cwd: Path) -> None:
-    """Run a worker until a signal."""
-    die_with_parent()
-    _configure_logs(settings)
-    stopping = stop_event()
-    installation = _proven(settings, cwd)
-    _prepare(installation)
-    check_upstreams(installation)
-    worker_process(installation, stopping=stopping).run()
-    # Threads that did not finish in time must not keep the process: their rows come back by lease or proof of death.
-    logging.shutdown()
-    sys.stdout.flush()
-    os._exit(0)
-
-
-def stop_event() -> threading.Event:
-    """Return an event that SIGTERM or SIGINT sets. To be called in the main thread, once."""
-    # Python runs handlers in the main thread alone, and the kernel may give a signal to another one: a main thread that
-    # waits for a lock then never hears of it. The wake-up descriptor is written to wherever the signal arrives.
-    stopping = threading.Event()
-    reader, writer = socket.socketpair()
-    writer.setblocking(False)
-    # Detached, so that it stays open as long as the process: signals may come at any time.
-    signal.set_wakeup_fd(writer.detach())
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
-
-    def watch() -> None:
-        reader.recv(1)
-        stopping.set()
-
-    threading.Thread(target=watch, name="signals", daemon=True).start()
-    return stopping
-
-
-def _configure_logs(settings: Settings) -> None:
+def begin_logs(settings: Settings) -> None:
+    """Log as the settings say."""
     configure_logs(level=settings.log_level, form=settings.log_format)
 
 
-def _proven(settings: Settings, cwd: Path) -> Installation:
+def proven(settings: Settings, cwd: Path) -> Installation:
     """Return the installation after looking at everything that needs no connection. Raises SettingsError."""
     settings.require("GATEWAY_UPSTREAM_URL", "GATEWAY_S3_BUCKET")
     installation = Installation(settings, cwd)
@@ -94,7 +41,7 @@ def _proven(settings: Settings, cwd: Path) -> Installation:
     return installation
 
 
-def _prepare(installation: Installation) -> None:
+def bring_up_to_date(installation: Installation) -> None:
     """Bring a SQLite database up to date, and see that a PostgreSQL one is: its operator migrates it by hand."""
     if installation.settings.on_sqlite:
         migrate(installation.database)
@@ -137,4 +84,3 @@ def _log_start(installation: Installation) -> None:
     except BucketError as error:
         # Not refused: the chain may find them later. Until then videos wait with the upstream, and may expire there.
         log.error("No finished video can be stored, %s. `gateway check` proves the bucket.", error)  # noqa: TRY400
-    installation.database.close()
