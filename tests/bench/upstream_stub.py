@@ -56,7 +56,9 @@ class Upstream:
 
     def _page(self, query: dict[str, list[str]]) -> Answer:
         self.pages += 1
-        start = self._places[query["after"][0]] + 1 if "after" in query else 0
+        start = 0
+        if "after" in query:
+            start = self._places.get(query["after"][0], len(self._entries)) + 1
         end = start + int(query["limit"][0])
         more = b"true" if end < len(self._entries) else b"false"
         body = b'{"object":"list","data":[%s],"has_more":%s}' % (b",".join(self._entries[start:end]), more)

@@ -9,6 +9,7 @@ from tests.bench.scenarios import (
     accept,
     callbacks,
     crowd,
+    hour,
     latency,
     litellm,
     memory,
@@ -30,6 +31,7 @@ SCENARIOS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {
     "callbacks": callbacks.run,
     "latency": latency.run,
     "memory": memory.run,
+    "hour": hour.run,
 }
 
 BESIDE_PEERS: Mapping[str, Callable[[Scale], Sequence[Row]]] = {"litellm": litellm.run}
