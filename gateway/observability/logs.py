@@ -69,6 +69,13 @@ class _Descriptor(logging.Handler):
         """Make none."""
         self.lock = None
 
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write what passes the filters. The parent's takes the lock, and from Python 3.13 on does not take None."""
+        passed = self.filter(record)
+        if passed:
+            self.emit(record)
+        return passed
+
     def emit(self, record: logging.LogRecord) -> None:
         """Write the line, whole."""
         try:

@@ -7,6 +7,7 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
@@ -116,6 +117,21 @@ def test_our_lines_and_those_of_libraries_look_the_same_when_json(stream: io.Str
     assert theirs["message"] == "cannot reach https://s3.example/films/a.mp4?***"
     assert theirs["request_id"] == "req_1"
     assert "5ec4e7" not in stream.getvalue()
+
+
+@pytest.mark.usefixtures("stream")
+def test_a_line_needs_no_lock_of_its_handler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def handle(handler: logging.Handler, record: logging.LogRecord) -> bool:
+        # As Python 3.13 has it: the lock is taken whether there is one or not.
+        with handler.lock:  # type: ignore[union-attr]
+            handler.emit(record)
+        return True
+
+    monkeypatch.setattr(logging.Handler, "handle", handle)
+    with (tmp_path / "log").open("w+") as file:
+        configure_logs(form="json", stream=file)
+        logging.getLogger("some.library").warning("said")
+    assert json.loads((tmp_path / "log").read_text())["message"] == "said"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
