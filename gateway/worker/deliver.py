@@ -157,6 +157,8 @@ class DeliverStep:
     def _end(self, turn: Turn, ended: _Ended | None, moment: Moment) -> None:
         """Write down what was made and what ended the turn, and give back what it did not come to."""
         self.persistence.write(lambda: self.outbox.delivered(turn.made, unmade=turn.rest, now=moment()))
+        # Whoever relieves turns may still come to this one: what is given back is perhaps another's by then.
+        turn.begun([])
         if ended is None:
             return
         if isinstance(ended.outcome, BucketError):

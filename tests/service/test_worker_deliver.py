@@ -299,6 +299,20 @@ def test_nothing_waits_behind_an_attempt_that_takes_long(worker: Worker) -> None
     assert len({sent.webhook_id for sent in worker.receiver.sent}) == len(worker.receiver.sent) == 10
 
 
+def test_a_turn_that_was_written_down_is_not_written_again_before_its_thread_has_left(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled(worker, 4)
+    worker.receiver.answers.extend([YES, no()])
+    monkeypatch.setattr(worker.deliver.turns, "end", lambda _: None)
+    assert worker.run(worker.deliver, limit=1) == 1
+    assert len(worker.deliver.claim(worker="b", limit=4, moment=worker.moment())) == 2
+    worker.time.on(1)
+    worker.deliver.claim(worker="a", limit=1, moment=worker.moment())
+    assert worker.world.row(receivers).failures == 1
+    assert outcomes(worker) == {"delivered": 1, "failed": 1, "started": 2}
+
+
 def test_a_delivery_that_breaks_a_turn_leaves_the_others_delivered_once(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
