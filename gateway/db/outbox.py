@@ -56,7 +56,12 @@ _UNBEGIN = (
 _THE_ATTEMPT = (attempts.c.delivery_id == sa.bindparam("of"), attempts.c.number == sa.bindparam("nth"))
 _BEGIN_ATTEMPT = sa.insert(attempts)
 _FINISH_ATTEMPT = sa.update(attempts).where(*_THE_ATTEMPT)
-_UNBEGIN_ATTEMPT = sa.delete(attempts).where(*_THE_ATTEMPT)
+# Given back twice, the number may be that of an attempt which another has begun meanwhile, or ended.
+_STILL_OURS = sa.exists().where(
+    deliveries.c.id == sa.bindparam("of"),
+    sa.or_(deliveries.c.claim_token == sa.bindparam("token"), deliveries.c.attempts > sa.bindparam("nth")),
+)
+_UNBEGIN_ATTEMPT = sa.delete(attempts).where(*_THE_ATTEMPT, attempts.c.outcome == "started", _STILL_OURS)
 
 
 T = TypeVar("T")
@@ -252,7 +257,7 @@ def _end(connection: Connection, made: Sequence[Made], unmade: Collection[Delive
 
 
 def _put_back(connection: Connection, batch: Collection[Delivery], due_at: float) -> None:
-    connection.execute(_UNBEGIN_ATTEMPT, [_attempt(delivery) for delivery in batch])
+    connection.execute(_UNBEGIN_ATTEMPT, [_attempt(delivery) | _claim_of(delivery) for delivery in batch])
     connection.execute(_UNBEGIN, [{**_claim_of(delivery), "due": due_at} for delivery in batch])
 
 

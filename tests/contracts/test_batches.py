@@ -73,6 +73,17 @@ def test_what_was_claimed_and_not_made_leaves_no_trace(world: World) -> None:
     assert len(due(world, now=NOW + 1)) == 2
 
 
+def test_what_is_given_back_twice_is_not_taken_from_who_claimed_it_meanwhile(world: World) -> None:
+    copies(world, 1)
+    ((mine,),) = batches(world)
+    world.outbox.put_back([mine], due_at=NOW)
+    ((theirs,),) = batches(world, worker="other")
+    # The answer to the first time was lost with the connection, so it is written again.
+    world.outbox.put_back([mine], due_at=NOW)
+    world.outbox.delivered([Made(theirs, YES, NOW + 1)], now=NOW + 1)
+    assert [(row.number, row.outcome) for row in world.rows(attempts)] == [(1, "delivered")]
+
+
 def test_what_cannot_be_written_down_takes_nothing_of_others_with_it(world: World) -> None:
     copies(world, 16)
     claimed = due(world, per_receiver=16)
