@@ -213,11 +213,14 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
 
     def _hand_over(self, conn: _Connection) -> None:
         # A large body has waited for its place already.
-        if self._handed_over < self.cfg.threads * _AHEAD or conn.uploads or conn.urgent:
+        if self._has_room() or conn.uploads or conn.urgent:
             self._handed_over += 1
             super().enqueue_req(conn)
         elif not self._line.join(conn, time.monotonic()):
             self._turn_away(conn)
+
+    def _has_room(self) -> bool:
+        return bool(self._handed_over < self.cfg.threads * _AHEAD)
 
     def murder_pending(self) -> None:
         """Close what said nothing in time, and send away large bodies for which no thread got free in time."""
@@ -274,7 +277,9 @@ class PatientWorker(ThreadWorker):  # type: ignore[misc]  # as above
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Take a connection back from its thread, and give that the next."""
         self._handed_over -= 1
-        following = self._line.next()
+        conn.urgent = False  # of what the client sent behind it nothing is known
+        # Where urgent ones and large bodies have gone before, the first of the line stays the first.
+        following = self._line.next() if self._has_room() else None
         if following is not None:
             self._hand_over(following)
         if conn.uploads:
