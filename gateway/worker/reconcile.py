@@ -157,11 +157,18 @@ class ReconcileStep:
         if any(video.upstream_job_id == orphan.upstream_job_id for orphan in walk.orphans):
             return  # pages that overlap, since the list grew meanwhile
         source = job.source.upstream_job_id if job.source else None
-        wanted = ((job.prompt or "").strip(), _plain(self.routes.upstream_model(job)), job.size, job.seconds, source)
-        shown = (
-            video.prompt and video.prompt.strip(), _plain(video.model), video.size, video.seconds, video.remixed_from,
-        )  # fmt: skip
-        if any(seen is not None and seen != want for seen, want in zip(shown, wanted, strict=True)):
+        compared: list[tuple[object, object]] = [
+            (video.prompt and video.prompt.strip(), (job.prompt or "").strip()),
+            (video.remixed_from, source),
+        ]
+        if source is None:
+            # A remix asks for none of these: whatever form the upstream gave it, it is the one that is paid for.
+            compared += [
+                (_plain(video.model), _plain(self.routes.upstream_model(job))),
+                (video.size, job.size),
+                (video.seconds, job.seconds),
+            ]
+        if any(seen is not None and seen != want for seen, want in compared):
             return
         if video.prompt is None:
             walk.mute = True

@@ -117,6 +117,17 @@ def test_a_lost_remix_is_known_by_what_it_was_made_of(
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("shown", [{"size": "1280x720"}, {"seconds": 8}, {"model": "sora-2-2025-12-08"}])
+def test_a_lost_remix_is_not_paid_for_again_where_the_upstream_made_it_in_another_form(
+    make_worker: Make, shown: dict[str, Any]
+) -> None:
+    worker = make_worker()
+    job = lost_remix(worker)
+    done = settle(worker, job, candidate(worker, "x_0", remixed_from="up_source", **shown))
+    assert (done.status, done.upstream_job_id) == (Status.RENDERING, "x_0")
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 def test_a_lost_video_is_never_taken_for_a_remix_of_equal_words(make_worker: Make) -> None:
     worker = make_worker()
     worker.upstream.make(REQUEST)
