@@ -62,8 +62,8 @@ class Waiting:
     def _wait(self, video_id: str, until: float) -> None:
         with self._changed:
             self._watched[video_id] += 1
-            self._watch()
             try:
+                self._watch()
                 while video_id not in self._final and not self._stopping():
                     left_s = until - self._monotonic()
                     if left_s <= 0 or not self._changed.wait(left_s):
@@ -77,8 +77,9 @@ class Waiting:
     def _watch(self) -> None:
         """Begin to look, where nobody does; the lock is held."""
         if not self._watching:
-            self._watching = True
+            # In this order: a process may have no thread left, and who comes next has to try again.
             threading.Thread(target=self._look, name="waiting", daemon=True).start()
+            self._watching = True
 
     def _look(self) -> None:
         pause = threading.Event()

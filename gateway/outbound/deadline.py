@@ -45,8 +45,10 @@ class Deadlines:
             entry = (at, next(self._order), ticket)
             heapq.heappush(self._heap, entry)
             if self._thread is None and not self._closed:
-                self._thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="deadlines", daemon=True)
+                # Kept only once it runs: a process may have no thread left, and then the next deadline tries again.
+                thread.start()
+                self._thread = thread
             elif self._heap[0] is entry:
                 self._changed.notify()
         return ticket

@@ -121,3 +121,21 @@ def test_deadlines_cost_microseconds(deadlines: Deadlines) -> None:
     assert (time.process_time() - started) / 10_000 < 100e-6
     ours.close()
     theirs.close()
+
+
+def test_a_watchdog_that_could_not_be_begun_is_begun_with_the_next_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    deadlines = Deadlines()
+    ours, theirs = socket.socketpair()
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with ours, theirs:
+        with monkeypatch.context() as short:
+            short.setattr(threading.Thread, "start", none_left)
+            with pytest.raises(RuntimeError):
+                deadlines.arm(ours, at=time.monotonic())
+        deadlines.arm(ours, at=time.monotonic())
+        theirs.settimeout(5)
+        assert theirs.recv(1) == b""
+    deadlines.close()

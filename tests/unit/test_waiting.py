@@ -127,3 +127,20 @@ def test_trouble_with_asking_does_not_end_the_asking(pool: ThreadPoolExecutor, t
     rig.videos.trouble = None
     rig.videos.final.add("a")
     assert held.result(LONG_S) is True
+
+
+def test_a_thread_that_could_not_be_begun_is_begun_for_the_next_who_waits(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Rig(pool)
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(RuntimeError):
+            rig.waiting.hold("a", LONG_S)
+    rig.videos.final.add("b")
+    assert rig.hold("b").result(LONG_S)
+    assert rig.videos.asked[0] == {"b"}
