@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 
 from gateway.bucket.port import Bucket, BucketError
 from gateway.clock import Clock
+from gateway.jobs.errors import Unavailable
 from gateway.jobs.ports import AttemptResult, Delivery, Made, Outbox
 from gateway.jobs.view import urls
 from gateway.observability.metrics import Metrics
@@ -104,10 +105,16 @@ class DeliverStep:
             self.wake()
 
     def _make(self, turn: Turn, worker: str, moment: Moment) -> bool:
-        """Return whether nothing more was due for the receiver."""
+        """Return whether the receiver can be left to the metronome: nothing more was due for it, as far as is known."""
         secrets = cache(self._secrets)
         turn.begin(now=moment())
-        held = self.outbox.held(turn.claimed)
+        try:
+            held = self.outbox.held(turn.claimed)
+        except Unavailable as error:
+            # Else all of them would stand in the record as attempts, and wait for the end of the lease.
+            log.warning("%d callbacks are given back: %s", len(turn.claimed), error.message)
+            self._put_back(turn.claimed, moment())
+            return True  # left to the metronome: nobody spins
         if len(held) < len(turn.claimed):
             self._put_back([delivery for delivery in turn.claimed if delivery not in held], moment())
         turn.begun(held)

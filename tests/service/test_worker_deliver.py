@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -216,6 +216,25 @@ def test_a_2xx_is_written_down_though_the_database_was_away_for_a_moment(
     worker.live(60)
     assert len(worker.receiver.sent) == 1
     assert row(worker).status == "delivered"
+
+
+def test_a_database_that_was_away_before_the_first_attempt_leaves_none_that_was_never_made(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    completed(worker)
+    held = worker.world.outbox.held
+    tried: list[int] = []
+
+    def at_the_second(batch: Sequence[Delivery]) -> Sequence[Delivery]:
+        tried.append(1)
+        if len(tried) == 1:
+            raise Unavailable("away", code="unavailable")
+        return held(batch)
+
+    monkeypatch.setattr(worker.world.outbox, "held", at_the_second)
+    worker.live(60)
+    assert [sent.attempt for sent in worker.receiver.sent] == [1]
+    assert outcomes(worker) == {"delivered": 1}
 
 
 def test_an_attempt_during_which_the_worker_died_is_made_again_with_the_same_id(worker: Worker) -> None:
