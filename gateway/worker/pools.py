@@ -24,6 +24,9 @@ class Pool:
         self._free = threads
         self._lock = threading.Lock()
         self._idle = threading.Condition(self._lock)
+        self._closed = False
+        # There is always one thread to take what others could not be begun for; those begin as they are needed.
+        self._executor.submit(lambda: None)
 
     @property
     def free(self) -> int:
@@ -35,7 +38,13 @@ class Pool:
         """Begin a piece of work; what it raises is logged, since its claim brings the row back."""
         with self._lock:
             # Within the lock, and counted only once it is certain: a pool that has ended takes no place for it.
-            self._executor.submit(self._run, work)
+            if self._closed:
+                raise RuntimeError("The pool has ended.")
+            try:
+                self._executor.submit(self._run, work)
+            except RuntimeError as error:
+                # The work stands in line all the same: a thread of this pool that gets free takes it.
+                log.warning("%s goes on with the threads that it has: %s", self.name, error)
             self._free -= 1
 
     def _run(self, work: Callable[[], None]) -> None:
@@ -59,4 +68,6 @@ class Pool:
 
     def close(self) -> None:
         """Take no more work; does not wait for what is under way."""
+        with self._lock:
+            self._closed = True
         self._executor.shutdown(wait=False, cancel_futures=True)

@@ -57,6 +57,27 @@ def test_work_that_meets_a_database_that_is_away_is_one_line_without_a_traceback
     pool.close()
 
 
+def test_work_for_which_no_thread_can_be_begun_waits_for_one_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool("test", 3)
+    release, done = threading.Event(), threading.Semaphore(0)
+    pool.start(lambda: release.wait(SOON_S) and None)
+
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as short:
+        short.setattr(threading.Thread, "start", none_left)
+        for _ in range(2):
+            pool.start(done.release)
+    assert pool.free == 0
+    release.set()
+    assert done.acquire(timeout=SOON_S)
+    assert done.acquire(timeout=SOON_S)
+    assert pool.wait_idle(SOON_S)
+    assert pool.free == 3
+    pool.close()
+
+
 def test_waiting_for_a_busy_pool_ends_in_time() -> None:
     pool = Pool("test", 1)
     release = threading.Event()
