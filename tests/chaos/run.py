@@ -220,7 +220,7 @@ class _Run:
         self._await_ready()
         for number in range(KEYS * SLOTS):
             self._posters[number % len(self._posters)].post(Plan(words=["render=1.5"]), calmly=True)
-        eventually(lambda: audit.unsettled(leftovers=False), lambda left: not left, "warmed up")
+        eventually(lambda: audit.unsettled(leftovers=False), lambda left: not left, "warmed up", timeout_s=180)
 
     def _await_ready(self) -> None:
         for port in self._ports:

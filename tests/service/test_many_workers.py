@@ -155,8 +155,8 @@ def test_submits_and_downloads_come_before_polls_when_the_rate_is_used_up(hurrie
         posted_at = hurried.time.wall()
         hurried.play(hurried.final(single), most_leap_s=1.0)
         times = {event["event"]: event["at"] for event in hurried.events(single)}
-        assert times["submitting"] - posted_at < 4
-        assert times["completed"] - times["rendered"] < 4
+        assert times["submitting"] - posted_at < 10
+        assert times["completed"] - times["rendered"] < 10
 
     assert {hurried.status(video_id) for video_id in many} == {"in_progress"}
     assert hurried.simulator.books().count("refused_rate") == 0
