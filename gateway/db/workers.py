@@ -231,8 +231,9 @@ class _SessionProof:
         """Whether the lock is free and its owner silent: a connection that merely broke frees it for a moment, too."""
         if not silent or worker in self._held:
             return False
+        # Shared with others who look: two of them must not take each other for the owner.
         with self._database.write() as connection:
-            return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_lock_number(worker)))))
+            return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock_shared(_lock_number(worker)))))
 
     def forget(self, worker: str) -> None:
         """Nothing is left of a session that ended."""
