@@ -1,11 +1,13 @@
 """Breakers: a receiver that fails again and again is left alone for a while, and everything due there with it.
 
-Both functions lock the receiver's row before any delivery, and pass by the deliveries that others have locked: a
+All functions lock the receiver's row before any delivery, and pass by the deliveries that others have locked: a
 thousand rows are never waited for, and nobody waits in a circle. A row passed by is kept back by the claim, which looks
 here too.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -52,6 +54,18 @@ def receiver_failed(connection: Connection, delivery: Delivery, held_until: floa
         # In one statement, so that a thousand deliveries behind a dead receiver are out of every batch at once.
         _move(connection, delivery, deliveries.c.due_at < held_until, due_at=held_until)
     return None if open_until is None else float(open_until)
+
+
+def release_receivers(connection: Connection, client: str, of: Sequence[str], now: float) -> None:
+    """Let receivers be tried at once: whoever asks for it has mended them, and the hold may be an hour.
+
+    Before the deliveries, since whoever finishes an attempt locks the two in that order.
+    """
+    connection.execute(
+        sa.update(receivers)
+        .where(receivers.c.client == client, receivers.c.receiver.in_(of), receivers.c.open_until > now)
+        .values(open_until=now)
+    )
 
 
 def _move(connection: Connection, delivery: Delivery, which: sa.ColumnElement[bool], *, due_at: float) -> None:

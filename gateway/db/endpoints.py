@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, RowMapping
 
+from gateway.db.breakers import release_receivers
 from gateway.db.clients import ensure_client
 from gateway.db.conditions import is_pending
 from gateway.db.engine import Database
@@ -100,6 +101,8 @@ class SqlEndpoints:
     def test(self, endpoint_id: str, type_: str | None, *, client: str, now: float) -> tuple[str, str]:
         """Write a delivery of a made-up event, of the endpoint's first type where None; its id and the type.
 
+        It is made at once, past the receiver's breaker: it is a person who wants to see.
+
         Raises NotFound, or Conflict where the endpoint is disabled.
         """
         with self._database.write() as connection:
@@ -107,6 +110,7 @@ class SqlEndpoints:
             if endpoint.disabled_at is not None:
                 raise Conflict("The endpoint is disabled: enable it first.", code="endpoint_disabled")
             told = type_ or endpoint.event_types[0]
+            release_receivers(connection, client, [str(receiver_of(endpoint.url))], now)
             delivery_id = write_delivery(
                 connection, client=client, url=endpoint.url, at=now, event_id=new_id("evt", now), type=told,
                 facts=events.sample(told, at=now), endpoint_id=endpoint_id,

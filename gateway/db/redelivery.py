@@ -8,9 +8,10 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.db.breakers import release_receivers
 from gateway.db.delivery_records import delivery_records
 from gateway.db.engine import Database
-from gateway.db.tables import deliveries, jobs, receivers
+from gateway.db.tables import deliveries, jobs
 from gateway.db.telling import goes_somewhere
 from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import DeliveryRecord
@@ -33,7 +34,7 @@ def redeliver(database: Database, delivery_id: str, *, client: str, now: float) 
             raise NotFound(f"There is no delivery '{delivery_id[:80]}'.", code="not_found", param="delivery_id")
         if not connection.scalar(sa.select(deliveries.c.id).where(deliveries.c.id == delivery_id, goes_somewhere())):
             raise Conflict("The endpoint it goes to is disabled or was deleted.", code="endpoint_disabled")
-        _release(connection, client, [found.receiver], now)
+        release_receivers(connection, client, [found.receiver], now)
         # A claim that is held is left alone: its attempt is under way, and a second at once would help nobody.
         free = sa.or_(deliveries.c.claimed_by.is_(None), deliveries.c.status != "pending", deliveries.c.due_at <= now)
         if _make_due(connection, [delivery_id], free, now) != 1:
@@ -59,7 +60,7 @@ def redeliver_failed(database: Database, client: str, *, since: float, now: floa
             batch = _failed(connection, client, place)
             if not batch:
                 return count, False
-            _release(connection, client, sorted({row.receiver for row in batch}), now)
+            release_receivers(connection, client, sorted({row.receiver for row in batch}), now)
             count += _make_due(connection, [row.id for row in batch], deliveries.c.status.in_(_FAILED), now)
         # Onwards from the last one: what fails again at once would else be found in every batch.
         place = (batch[-1].created_at, batch[-1].id)
@@ -87,18 +88,6 @@ def _failed(
     if locked:
         statement = statement.with_for_update(of=jobs, key_share=True)
     return connection.execute(statement).all()
-
-
-def _release(connection: Connection, client: str, of: Sequence[str], now: float) -> None:
-    """Let the receivers be tried at once: whoever asks for it has mended them, and the hold may be an hour.
-
-    Before the deliveries, since whoever finishes an attempt locks the two in that order.
-    """
-    connection.execute(
-        sa.update(receivers)
-        .where(receivers.c.client == client, receivers.c.receiver.in_(of), receivers.c.open_until > now)
-        .values(open_until=now)
-    )
 
 
 def _make_due(connection: Connection, ids: Sequence[str], which: sa.ColumnElement[bool], now: float) -> int:

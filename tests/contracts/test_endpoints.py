@@ -7,7 +7,7 @@ import pytest
 from gateway.db.tables import deliveries
 from gateway.jobs.errors import Conflict, NotFound
 from gateway.jobs.ports import Endpoint, EndpointChange
-from tests.contracts.test_outbox import due
+from tests.contracts.test_outbox import DEAD, due, fail_until_open
 from tests.contracts.world import ALL_EVENTS, HOOK, NO, NOW, World
 
 THERE = "https://shop.example.com/all"
@@ -121,3 +121,10 @@ def test_a_test_of_an_endpoint_can_be_sent_again(world: World) -> None:
     assert world.outbox.redeliver(delivery_id, client="ann", now=NOW + 1).status == "pending"
     with pytest.raises(NotFound):
         world.outbox.redeliver(delivery_id, client="bob", now=NOW + 1)
+
+
+def test_a_test_is_made_at_once_also_where_its_receiver_failed_for_so_long_that_it_is_left_alone(world: World) -> None:
+    fail_until_open(world, held_until=NOW + 600)
+    endpoint = made(world, url=DEAD)
+    delivery_id, _ = world.endpoints.test(endpoint.id, None, client="ann", now=NOW + 5)
+    assert delivery_id in [delivery.id for delivery in due(world, now=NOW + 5)]
