@@ -64,8 +64,10 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         lanes=SqlLanes(installation.database),
         paces=Paces(SqlLanes(installation.database)),
     )
+    deliver = _deliver(installation, limits, metrics, persistence, wakes)
     steps = _steps(
         installation,
+        deliver,
         routes=routes,
         limits=limits,
         persistence=persistence,
@@ -101,6 +103,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         monotonic=clock.monotonic,
         stopping=stopping,
         reroute=lambda: reroute(SqlClaims(installation.database), installation.catalogue),
+        relieve=deliver.relieve,
     )
 
 
@@ -160,6 +163,7 @@ def _variants(installation: Installation, routes: Routes, limits: Limits, stoppi
 
 def _steps(
     installation: Installation,
+    deliver: DeliverStep,
     *,
     routes: Routes,
     limits: Limits,
@@ -204,7 +208,6 @@ def _steps(
     poll = PollStep(routes=routes, claims=claims, lanes=lanes, persistence=persistence, limits=limits, metrics=metrics)
     rounds = RoundStep(routes=routes, claims=claims, polls=poll, limits=limits, rests=Rests())
     abandoned = AbandonedStep(routes=routes, submissions=submissions, persistence=persistence, limits=limits)
-    deliver = _deliver(installation, limits, metrics, persistence, wakes)
     named: list[tuple[str, Step, int]] = [
         (SUBMIT, submit, SUBMITTERS),
         ("reconcile", reconcile, RECONCILERS),

@@ -76,7 +76,6 @@ class DeliverStep:
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due deliveries, a few batches for each receiver."""
-        self._relieve(moment())
         batches = self.outbox.due(
             worker=worker,
             limit=limit,
@@ -88,8 +87,12 @@ class DeliverStep:
         )
         return [partial(self.run, self.turns.enter(batch), worker, moment) for batch in batches]
 
-    def _relieve(self, now: float) -> None:
-        """Let nothing wait behind an attempt that takes long, neither what was made before it nor what comes after."""
+    def relieve(self, now: float) -> None:
+        """Let nothing wait behind an attempt that takes long, neither what was made before it nor what comes after.
+
+        To be called also while no thread is free, and after the last claim: a process that dies repeats what was made
+        and not written down.
+        """
         for turn in self.turns.held_up(now=now):
             self.outbox.delivered(turn.made, unmade=turn.rest, now=now)
             turn.begun([])

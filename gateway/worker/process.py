@@ -42,6 +42,8 @@ class WorkerProcess:
     stopping: threading.Event
     reroute: Callable[[], object]
     """Gives what waits the routes of the present settings; called once, before the first tick."""
+    relieve: Callable[[float], None]
+    """Writes down what was made before an attempt that takes long; also while the worker stops and claims nothing."""
 
     def run(self) -> None:
         """Work until `stopping` is set, then finish or release what is claimed."""
@@ -75,6 +77,7 @@ class WorkerProcess:
         acts: Mapping[str, tuple[Callable[[], object], float]] = {
             "tick": (self.ticker.beat, TICK_S),
             "beat": (lambda: self._unless_away(self._beat), BEAT_S),
+            "relief": (lambda: self._unless_away(self.relieve), TICK_S),
             "housekeeping": (lambda: self._unless_away(self.housekeeping.tick), HOUSEKEEPING_S),
             "sweep": (lambda: self._unless_away(self.housekeeping.sweep), HOUSEKEEPING_S),
         }

@@ -12,7 +12,7 @@ from typing import Self
 
 import pytest
 
-from gateway.db.tables import workers
+from gateway.db.tables import attempts, workers
 from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Status
 from gateway.worker import process as process_module
@@ -24,6 +24,7 @@ from gateway.worker.wakes import Wakes
 from tests.worker_world import Time, Worker
 
 SOON_S = 10.0
+CANCELLED = ("video.cancelled",)
 
 
 class Piecework:
@@ -224,10 +225,10 @@ class Running:
 
     def __init__(self, worker: Worker, *, now: Callable[[], float] | None = None) -> None:
         self.worker = worker
-        self.pools = [Pool("submit", 2), Pool("poll", 2)]
+        self.pools = [Pool("submit", 2), Pool("poll", 2), Pool("deliver", 1)]
         self.ticker = Ticker(
             worker=worker.name,
-            steps=((worker.submit, self.pools[0]), (worker.poll, self.pools[1])),
+            steps=((worker.submit, self.pools[0]), (worker.poll, self.pools[1]), (worker.deliver, self.pools[2])),
             database_now=now or worker.time,
             monotonic=real_time.monotonic,
             wakes=worker.wakes,
@@ -242,6 +243,7 @@ class Running:
             monotonic=real_time.monotonic,
             stopping=worker.stopping,
             reroute=worker.reroute,
+            relieve=worker.deliver.relieve,
         )
         self.thread = threading.Thread(target=self.process.run)
 
@@ -302,6 +304,38 @@ def test_a_worker_that_cannot_finish_in_time_ends_without_taking_leave(
     worker.world.workers.leave(worker.name)
 
 
+@pytest.mark.parametrize("stops", [False, True])
+def test_what_was_delivered_is_written_down_though_every_thread_waits_for_a_receiver(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, *, stops: bool
+) -> None:
+    for number in range(4):
+        job = worker.posted(prompt=f"cat {number}", callback_url="https://hooks.test/", callback_events=CANCELLED)
+        worker.world.recorder.cancel(job.id, client="ann", now=worker.time())
+    hangs, answers, written = threading.Event(), threading.Event(), threading.Event()
+    delivered = worker.world.outbox.delivered
+
+    def third_hangs() -> None:
+        if len(worker.receiver.sent) == 3:
+            hangs.set()
+            answers.wait(SOON_S)
+
+    def noted(*made: object, **how: object) -> None:
+        delivered(*made, **how)  # type: ignore[arg-type]
+        written.set()
+
+    worker.receiver.meanwhile = third_hangs
+    monkeypatch.setattr(worker.world.outbox, "delivered", noted)
+    with Running(worker):
+        assert hangs.wait(SOON_S)
+        if stops:
+            worker.stopping.set()
+        worker.time.on(1)
+        assert written.wait(SOON_S)
+        outcomes = sorted(made.outcome for made in worker.world.rows(attempts))
+        assert outcomes == ["delivered", "delivered", "started"]
+        answers.set()
+
+
 def test_nothing_is_claimed_any_more_once_the_wake_ups_are_closed(worker: Worker) -> None:
     worker.posted()
     running = Running(worker)
@@ -309,7 +343,7 @@ def test_nothing_is_claimed_any_more_once_the_wake_ups_are_closed(worker: Worker
     worker.wakes.close()
     running.ticker.run()
     assert worker.upstream.posts == []
-    assert all(pool.free == 2 for pool in running.pools)
+    assert all(pool.free == pool.threads for pool in running.pools)
 
 
 def test_a_worker_waits_for_a_database_that_is_not_there_yet(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
