@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, TypeAlias
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
@@ -47,8 +48,9 @@ _EARLIER = (
     )
     .order_by(jobs.c.created_at, jobs.c.id)
     .limit(1)
-    .with_for_update(key_share=True)
 )
+_EARLIER_LOCKED = _EARLIER.with_for_update(key_share=True)
+_EARLIER_IF_FREE = _EARLIER.with_for_update(key_share=True, skip_locked=True)
 _MATCH = sa.update(jobs).where(jobs.c.id == sa.bindparam("matched")).values(sdk_retry=sa.bindparam("retry"))
 _LOCK = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client")).with_for_update(key_share=True)
 _NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
@@ -56,6 +58,13 @@ _HISTORY_COLUMNS = ("job_id", "at", "event", "status_before", "status", "detail"
 
 _MOST_AT_ONCE = 32
 _ROUNDS = 3
+
+
+class _Aside(Enum):
+    """Why a wish has no outcome yet."""
+
+    HELD = "somebody holds its client or its earlier video for the moment"
+    ALONE = "what it came with could not be done together"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,6 +77,9 @@ class _Wish:
     sdk_retry: int
     max_unfinished: int
     now: float
+
+
+_Outcome: TypeAlias = Acceptance | Refusal | _Aside
 
 
 def _free(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str]:
@@ -140,15 +152,19 @@ class SqlInbox:
             max_unfinished=max_unfinished,
             now=now,
         )
+        accepted: _Outcome = _Aside.HELD
+        rounds = 0
         # Another process lets a client's row go within milliseconds: the next round costs less than waiting alone.
-        rounds = (self._together.do(wish) for _ in range(_ROUNDS))
-        accepted = next((found for found in rounds if found is not None), None) or self._accept_one(wish)
+        while accepted is _Aside.HELD and rounds < _ROUNDS:
+            accepted, rounds = self._together.do(wish), rounds + 1
+        if isinstance(accepted, _Aside):
+            accepted = self._accept_one(wish)
         if isinstance(accepted, Acceptance):
             return accepted
-        raise accepted or Unavailable("The database is busy.", code="unavailable")
+        raise accepted
 
-    def _accept(self, wishes: Sequence[_Wish]) -> Sequence[Acceptance | Refusal | None]:
-        """Return what became of each: accepted, refused, or None, which is to be tried alone."""
+    def _accept(self, wishes: Sequence[_Wish]) -> Sequence[_Outcome]:
+        """Return what became of each."""
         try:
             with self._database.write() as connection:
                 names = {wish.job.client for wish in wishes}
@@ -160,10 +176,10 @@ class SqlInbox:
         except Exception as error:  # noqa: BLE001 - its own thread meets it again, and tells of it
             # One that the database refuses must not take the others with it.
             _log.warning("%d requests could not be accepted together: %s", len(wishes), type(error).__name__)
-            return [None for _ in wishes]
+            return [_Aside.ALONE for _ in wishes]
         return accepted
 
-    def _accept_one(self, wish: _Wish) -> Acceptance | Refusal | None:
+    def _accept_one(self, wish: _Wish) -> Acceptance | Refusal:
         with self._database.write() as connection:
             client = {"client": wish.job.client}
             if connection.scalar(_LOCK, client) is None:
@@ -172,7 +188,7 @@ class SqlInbox:
             round_ = _Round(connection, None, {wish.job.client})
             accepted = round_.outcome(wish)
             round_.write()
-        return accepted
+        return Unavailable("The database is busy.", code="unavailable") if isinstance(accepted, _Aside) else accepted
 
     def replay(self, client: str, *, request_hash: str, idempotency_key: str, now: float) -> Job | None:
         """Return the job that this key made before, if it did; raises KeyReused."""
@@ -210,12 +226,14 @@ class _Round:
         self._jobs: list[dict[str, Any]] = []
         self._history: list[dict[str, Any]] = []
 
-    def outcome(self, wish: _Wish) -> Acceptance | Refusal | None:
-        """Return what becomes of one, None where its client is not locked; nothing is written of what is refused."""
+    def outcome(self, wish: _Wish) -> _Outcome:
+        """Return what becomes of one; nothing is written of what is refused or put aside."""
         if wish.job.client not in self._locked:
-            return None
+            return _Aside.HELD
         try:
             earlier = self._earlier(wish)
+            if isinstance(earlier, _Aside):
+                return earlier
             if earlier is not None:
                 return Acceptance(job=earlier, replayed=True)
             self._check_room(wish)
@@ -241,14 +259,16 @@ class _Round:
             return self._quick.unfinished(self._connection, names)
         return [(row[0], row[1]) for row in self._connection.execute(_unfinished(names))]
 
-    def _earlier(self, wish: _Wish) -> Job | None:
+    def _earlier(self, wish: _Wish) -> Job | _Aside | None:
         client, key = wish.job.client, wish.idempotency_key
         if key is None and not wish.sdk_retry:
             return None
         self.write()  # an equal one may be among those before it
         if key is not None:
             return _replayed(self._connection, client, wish.request_hash, key, wish.now)
-        return _matched_retry(self._connection, client, wish.request_hash, wish.sdk_retry, wish.now)
+        # In company nobody waits for a video that somebody holds: a process that froze may hold it for seconds.
+        waits = self._quick is None
+        return _matched_retry(self._connection, client, wish.request_hash, wish.sdk_retry, wish.now, waits=waits)
 
     def _check_room(self, wish: _Wish) -> None:
         unfinished = self._unfinished.get(wish.job.client, 0)
@@ -279,9 +299,17 @@ def _replayed(connection: Connection, client: str, request_hash: str, key: str, 
     return job_of(connection.execute(_JOB, {"id": kept.job_id}).mappings().one())
 
 
-def _matched_retry(connection: Connection, client: str, request_hash: str, retry: int, now: float) -> Job | None:
+def _matched_retry(
+    connection: Connection, client: str, request_hash: str, retry: int, now: float, *, waits: bool
+) -> Job | _Aside | None:
     wanted = {"client": client, "request_hash": request_hash, "since": now - _SDK_RETRY_S, "retry": retry}
-    row = connection.execute(_EARLIER, wanted).mappings().one_or_none()
+    if waits:
+        row = connection.execute(_EARLIER_LOCKED, wanted).mappings().one_or_none()
+    else:
+        there = connection.execute(_EARLIER, wanted).mappings().one_or_none()
+        row = connection.execute(_EARLIER_IF_FREE, wanted).mappings().one_or_none() if there is not None else None
+        if there is not None and (row is None or row["id"] != there["id"]):
+            return _Aside.HELD
     if row is None:
         return None
     connection.execute(_MATCH, {"matched": row["id"], "retry": retry})

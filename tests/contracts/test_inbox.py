@@ -272,6 +272,18 @@ def everybody_waits(world: World, count: int) -> None:
         pause.wait(0.01)
 
 
+def somebody_waits_for_a_row(world: World) -> None:
+    waiting = sa.text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    )
+    pause = threading.Event()
+    count = 0
+    while not count:
+        pause.wait(0.01)
+        with world.database.read() as connection:
+            count = connection.scalar(waiting)
+
+
 def test_those_who_wait_together_are_accepted_or_refused_each_on_its_own(world: World) -> None:
     for client in ("ann", "bob"):
         post(world, client, key=None)
@@ -287,7 +299,7 @@ def test_those_who_wait_together_are_accepted_or_refused_each_on_its_own(world: 
     assert len(world.rows(jobs)) == len(world.rows(history)) == 2 + 4
 
 
-def test_what_the_database_refuses_takes_nobody_else_with_it(world: World) -> None:
+def test_what_the_database_refuses_takes_nobody_else_with_it(world: World, caplog: pytest.LogCaptureFixture) -> None:
     post(world, key=None)
 
     def one(number: int) -> Acceptance:
@@ -296,6 +308,7 @@ def test_what_the_database_refuses_takes_nobody_else_with_it(world: World) -> No
     results = held_up(world, one, threads=6)
     assert [isinstance(result, sa.exc.IntegrityError) for result in results] == [number == 3 for number in range(6)]
     assert len(world.rows(jobs)) == 1 + 5
+    assert caplog.text.count("could not be accepted together") == 1
 
 
 def test_equal_requests_that_wait_together_make_one_video(world: World) -> None:
@@ -316,3 +329,18 @@ def test_a_client_whose_row_is_held_holds_up_nobody_but_itself(world: World) -> 
             assert not post(world, "bob", key=None).replayed
             assert not held.done()
         assert not held.result(20).replayed
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+def test_a_retry_whose_video_is_held_holds_up_nobody_but_itself(world: World) -> None:
+    first = post(world, "ann", key=None)
+    post(world, "bob", key=None)
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write() as connection:
+            connection.execute(sa.update(jobs).values(progress=7).where(jobs.c.id == first.job.id))
+            held = pool.submit(post, world, "ann", key=None, sdk_retry=1)
+            somebody_waits_for_a_row(world)
+            assert not post(world, "bob", key=None).replayed
+            assert not held.done()
+        retried = held.result(20)
+        assert (retried.replayed, retried.job.id) == (True, first.job.id)
