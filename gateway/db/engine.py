@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection, Engine, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from gateway.db.turn import Turn
 from gateway.jobs.errors import Unavailable
 
 BUSY_TIMEOUT_S = 5.0
@@ -39,6 +40,7 @@ class Database:
         self.sqlite = self.url.get_backend_name() == "sqlite"
         self.busy_timeout_s = busy_timeout_s
         self._writer = threading.Lock()
+        self._turn = Turn(self.path) if self.path is not None else None
         self._asked = (-math.inf, 0.0)
         if self.sqlite:
             self.engine = _sqlite_engine(self.url, synchronous, pool_size, busy_timeout_s)
@@ -62,7 +64,7 @@ class Database:
 
         What is not `durable` waits for no disk, and a power cut may undo it: for what then does itself again.
         SQLite lets one writer in at a time and is unfair to those who wait, so the threads of this process queue for
-        a lock of their own, and BEGIN IMMEDIATE is only asked for by one of them.
+        a lock of their own, and processes for their turn.
         """
         if not self.sqlite:
             with translated(), self._writing.begin() as connection:
@@ -73,7 +75,11 @@ class Database:
         if not self._writer.acquire(timeout=self.busy_timeout_s):
             raise _unavailable("The database is busy.")
         try:
-            with translated(), (self._writing if durable else self._lax).begin() as connection:
+            with (
+                self._turn.taken() if self._turn is not None else nullcontext(),
+                translated(),
+                (self._writing if durable else self._lax).begin() as connection,
+            ):
                 yield connection
         finally:
             self._writer.release()
@@ -120,6 +126,8 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
+        if self._turn is not None:
+            self._turn.close()
 
 
 _POSTGRES_NOW = sa.text("SELECT extract(epoch FROM clock_timestamp())::double precision")
