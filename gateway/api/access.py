@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import random
 from urllib.parse import quote
 
 from flask import Flask, Response, g, request
@@ -13,13 +13,13 @@ from gateway.api.uploads import discard_rest
 
 _log = logging.getLogger("gateway.api")
 
-_SAFE_HEADERS = {
-    "X-Content-Type-Options": "nosniff",
+_SAFE_HEADERS = (
+    ("X-Content-Type-Options", "nosniff"),
     # A presigned link may be in the answer or in its Location: no cache, no Referer may carry it on.
-    "Cache-Control": "no-store",
-    "Referrer-Policy": "no-referrer",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-}
+    ("Cache-Control", "no-store"),
+    ("Referrer-Policy", "no-referrer"),
+    ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
+)
 
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
@@ -29,13 +29,14 @@ def install(app: Flask, services: ApiServices) -> None:
     """Give requests ids, answers their common headers, and the log one line each."""
 
     def begin() -> None:
-        g.request_id = f"req_{secrets.token_hex(16)}"
+        # A name, not a secret; and the system's generator would let another thread go first.
+        g.request_id = f"req_{random.getrandbits(128):032x}"
         g.started = services.monotonic()
 
     def finish(answer: Response) -> Response:
-        answer.headers["x-request-id"] = g.request_id
-        for name, value in _SAFE_HEADERS.items():
-            answer.headers.setdefault(name, value)
+        said = {name.lower() for name, _ in answer.headers}
+        answer.headers.extend([(name, value) for name, value in _SAFE_HEADERS if name.lower() not in said])
+        answer.headers.add("x-request-id", g.request_id)
         if answer.status_code >= 400:
             discard_rest()
         took = services.monotonic() - g.started

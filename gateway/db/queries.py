@@ -16,6 +16,7 @@ from gateway.db.delivery_records import ATTEMPT, attempt_of, delivery_page, deli
 from gateway.db.engine import Database
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
+from gateway.db.spelled import Spelled
 from gateway.db.tables import attempts, clients, deliveries, history, jobs, submissions, upstream_keys, workers
 from gateway.jobs.errors import NotFound
 from gateway.jobs.job import SHOWN_AS, UNFINISHED, Job, Status
@@ -72,6 +73,7 @@ class SqlQueries:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._living = Spelled(_LIVING, database.engine.dialect)
 
     def now(self) -> float:
         """Return the database's clock, to a few milliseconds."""
@@ -80,7 +82,10 @@ class SqlQueries:
     def job(self, job_id: str, *, client: str | None) -> Job:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
         with self._database.look() as connection:
-            return _job(connection, job_id, client)
+            found = self._living.look_up(connection, {"id": job_id})
+        if not found or client not in {None, found[0]["client"]}:
+            raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
+        return job_of(found[0])
 
     def finished(self, job_ids: Collection[str]) -> Collection[str]:
         """Return those of these jobs that are final or deleted."""
@@ -225,13 +230,6 @@ class SqlQueries:
         """Whether the database is migrated to this program's schema; raises Unavailable where it can't be asked."""
         with self._database.read() as connection:
             return current_revision(connection) == newest_revision()
-
-
-def _job(connection: Connection, job_id: str, client: str | None) -> Job:
-    row = connection.execute(_LIVING, {"id": job_id}).mappings().one_or_none()
-    if row is None or client not in {None, row["client"]}:
-        raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
-    return job_of(row)
 
 
 def _place_of(connection: Connection, job_id: str, client: str) -> sa.ColumnElement[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,7 +19,7 @@ _PLAIN = (
 _CLAIM = ("claim_token", "claimed_at")
 
 
-def job_of(row: RowMapping) -> Job:
+def job_of(row: Mapping[str, Any] | RowMapping) -> Job:
     """Return the job that a row of the jobs table holds."""
     return Job(
         **{name: row[name] for name in _PLAIN},
@@ -46,13 +46,13 @@ def routes_of(text: str) -> tuple[str, ...]:
     return tuple(text.split(",")) if text else ()
 
 
-def _source(row: RowMapping) -> Source | None:
+def _source(row: Mapping[str, Any] | RowMapping) -> Source | None:
     if row["source_job_id"] is None:
         return None
     return Source(upstream_job_id=row["source_job_id"], key_fingerprint=row["source_key"])
 
 
-def _stored(row: RowMapping) -> Stored | None:
+def _stored(row: Mapping[str, Any] | RowMapping) -> Stored | None:
     if row["object_key"] is None:
         return None
     return Stored(

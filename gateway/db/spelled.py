@@ -1,7 +1,7 @@
 """Statements spelled out once and run by the driver: SQLAlchemy's part in one costs four times what SQLite's does.
 
-For the one path on which that shows. Errors are the driver's own: whoever runs these repeats what failed in the usual
-way, which translates errors and renews lost connections.
+For the two paths on which that shows: accepting a video, and looking at one. Errors are the driver's own, unless said
+otherwise: whoever runs these repeats what failed in the usual way, which translates errors and renews lost connections.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ class Spelled:
         self.sql = str(compiled)
         self._order: Sequence[str] | None = compiled.positiontup
         self._json = _json_of(dialect)
+        self._statement = statement
+        self._driver = dialect.loaded_dbapi
+        chosen = statement.selected_columns if isinstance(statement, sa.Select) else ()
+        self._columns = [(column.name, _reader(column.type, dialect)) for column in chosen]
 
     def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
         """Run a SELECT and return its rows as tuples."""
@@ -34,6 +38,14 @@ class Spelled:
         finally:
             cursor.close()
 
+    def look_up(self, connection: Connection, values: Values) -> Sequence[Values]:
+        """Run a SELECT that is its own transaction; return its rows by column, and raise what SQLAlchemy does."""
+        try:
+            rows = self.rows(connection, values)
+        except self._driver.Error:
+            return [dict(row) for row in connection.execute(self._statement, values).mappings()]
+        return [self._by_column(row) for row in rows]
+
     def run(self, connection: Connection, several: Sequence[Values]) -> None:
         """Run it once for each of several sets of values."""
         cursor = connection.connection.cursor()
@@ -41,6 +53,10 @@ class Spelled:
             cursor.executemany(self.sql, [self.bound(values) for values in several])
         finally:
             cursor.close()
+
+    def _by_column(self, row: Sequence[Any]) -> Values:
+        columns = zip(self._columns, row, strict=True)
+        return {name: value if read is None else read(value) for (name, read), value in columns}
 
     def bound(self, values: Values) -> Any:
         """Return the values as the driver takes them."""
@@ -54,3 +70,8 @@ def _json_of(dialect: Dialect) -> Callable[[Any], Any]:
     from psycopg.types.json import Jsonb  # noqa: PLC0415 - only where it is the driver
 
     return Jsonb
+
+
+def _reader(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """Return what makes of the driver's value that of the column, None where it is the same: psycopg knows them all."""
+    return None if dialect.name == "postgresql" else kind.dialect_impl(dialect).result_processor(dialect, None)

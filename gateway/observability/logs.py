@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -102,7 +103,7 @@ def _formatter(shared: list[Processor], console: bool, *, colours: bool) -> logg
         # No rich tracebacks: they print local variables, and those hold keys.
         [structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=structlog.dev.plain_traceback)]
         if console
-        else [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(sort_keys=True)]
+        else [structlog.processors.EventRenamer("message"), structlog.processors.JSONRenderer(_as_json)]
     )
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=shared,
@@ -114,6 +115,14 @@ def _formatter(shared: list[Processor], console: bool, *, colours: bool) -> logg
             *last,
         ],
     )
+
+
+# Made once: structlog's own way makes one for each line, at a tenth of the line's price.
+_ENCODER = json.JSONEncoder(sort_keys=True, default=repr)
+
+
+def _as_json(fields: MutableMapping[str, Any], **_options: object) -> str:
+    return _ENCODER.encode(fields)
 
 
 def _redacted(_logger: object, _method: str, fields: MutableMapping[str, Any]) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "***"
@@ -68,4 +69,9 @@ def redact_fields(fields: Mapping[Any, object]) -> dict[str, object]:
 
 def _hides(name: object, value: object) -> bool:
     # A number or a flag under such a name (`secret_versions=2`) is a fact about secrets, not one of them.
-    return bool(_SECRET_NAMES.search(str(name))) and value is not None and not isinstance(value, (bool, int, float))
+    return _is_secret(str(name)) and value is not None and not isinstance(value, (bool, int, float))
+
+
+@lru_cache(maxsize=256)  # the names of fields are few, and in every line
+def _is_secret(name: str) -> bool:
+    return _SECRET_NAMES.search(name) is not None

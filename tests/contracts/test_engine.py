@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -195,16 +196,28 @@ def end_sessions(database: Database) -> None:
 
 
 @only_postgres
-def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(postgres: Database) -> None:
-    race(lambda _: postgres.now(), threads=8)
+@pytest.mark.parametrize("asks", ["the clock", "a video"])
+def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(postgres: Database, asks: str) -> None:
+    job, queries = new_job(), SqlQueries(postgres)
+    SqlInbox(postgres).accept(job, request_hash="h", idempotency_key=None, sdk_retry=0, max_unfinished=9, now=NOW)
+    ask = postgres.now if asks == "the clock" else partial(queries.job, job.id, client=None)
+    race(lambda _: ask(), threads=8)
     end_sessions(postgres)
     failures = 0
     for _ in range(20):
         try:
-            postgres.now()
+            ask()
         except Unavailable:
             failures += 1
     assert failures <= 1
+
+
+def test_a_look_at_a_video_tells_of_a_schema_that_is_not_there(world: World) -> None:
+    job = world.queued()
+    with world.database.write() as connection:
+        connection.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
+    with pytest.raises(Unavailable, match="schema"):
+        world.queries.job(job.id, client=None)
 
 
 @only_postgres
