@@ -13,7 +13,7 @@ from sqlalchemy.engine import Connection, RowMapping
 
 from gateway.db.conditions import is_pending, is_status, is_unfinished
 from gateway.db.delivery_records import ATTEMPT, attempt_of, delivery_page, delivery_records
-from gateway.db.engine import Database
+from gateway.db.engine import Database, translated
 from gateway.db.migrate import current_revision, newest_revision
 from gateway.db.rows import job_of
 from gateway.db.spelled import Spelled
@@ -81,8 +81,8 @@ class SqlQueries:
 
     def job(self, job_id: str, *, client: str | None) -> Job:
         """Return a job; of that client, unless None. Raises NotFound, also for a deleted one."""
-        with self._database.look() as connection:
-            found = self._living.look_up(connection, {"id": job_id})
+        with translated():
+            found = self._living.look_up(self._database.engine, {"id": job_id})
         if not found or client not in {None, found[0]["client"]}:
             raise NotFound(f"There is no video '{job_id[:80]}'.", code="not_found", param="video_id")
         return job_of(found[0])

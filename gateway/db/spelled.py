@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Dialect
+from sqlalchemy.engine import Connection, Dialect, Engine
+from sqlalchemy.pool import PoolProxiedConnection
 
 Values = Mapping[str, Any]
 
@@ -31,20 +32,33 @@ class Spelled:
 
     def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
         """Run a SELECT and return its rows as tuples."""
-        cursor = connection.connection.cursor()
+        return self._rows(connection.connection, values)
+
+    def _rows(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
+        cursor = connection.cursor()
         try:
             cursor.execute(self.sql, self.bound(values))
             return cursor.fetchall()
         finally:
             cursor.close()
 
-    def look_up(self, connection: Connection, values: Values) -> Sequence[Values]:
+    def look_up(self, engine: Engine, values: Values) -> Sequence[Values]:
         """Run a SELECT that is its own transaction; return its rows by column, and raise what SQLAlchemy does."""
         try:
-            rows = self.rows(connection, values)
+            rows = self._looked_up(engine.raw_connection(), values)
         except self._driver.Error:
-            return [dict(row) for row in connection.execute(self._statement, values).mappings()]
+            with engine.connect() as connection:
+                return [dict(row) for row in connection.execute(self._statement, values).mappings()]
         return [self._by_column(row) for row in rows]
+
+    def _looked_up(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
+        try:
+            rows = self._rows(connection, values)
+        except BaseException:
+            connection.invalidate()  # it may be a lost one
+            raise
+        connection.close()
+        return rows
 
     def run(self, connection: Connection, several: Sequence[Values]) -> None:
         """Run it once for each of several sets of values."""

@@ -197,7 +197,9 @@ def end_sessions(database: Database) -> None:
 
 @only_postgres
 @pytest.mark.parametrize("asks", ["the clock", "a video"])
-def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(postgres: Database, asks: str) -> None:
+def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(
+    postgres: Database, asks: str, caplog: pytest.LogCaptureFixture
+) -> None:
     job, queries = new_job(), SqlQueries(postgres)
     SqlInbox(postgres).accept(job, request_hash="h", idempotency_key=None, sdk_retry=0, max_unfinished=9, now=NOW)
     ask = postgres.now if asks == "the clock" else partial(queries.job, job.id, client=None)
@@ -210,6 +212,7 @@ def test_after_a_restart_the_pool_fails_once_and_not_once_for_every_connection(p
         except Unavailable:
             failures += 1
     assert failures <= 1
+    assert not caplog.records
 
 
 def test_a_look_at_a_video_tells_of_a_schema_that_is_not_there(world: World) -> None:
