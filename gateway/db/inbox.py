@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -15,7 +15,7 @@ from gateway.db.clients import ensure_client
 from gateway.db.conditions import is_unfinished
 from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
-from gateway.db.spelled import Spelled
+from gateway.db.spelled import Spelled, in_one_go
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.db.together import Together
 from gateway.jobs.errors import KeyReused, QueueFull, Refusal, Unavailable
@@ -105,20 +105,23 @@ class _Statements:
         self.new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
         self._of_clients: dict[tuple[object, int], Spelled] = {}
 
-    def locked(self, connection: Connection, names: Collection[str]) -> set[str]:
-        """Lock those of the clients whom nobody holds, and return them."""
-        return {row[0] for row in self._ask(_free, connection, names)}
+    def locked(self, connection: Connection, names: Collection[str]) -> Mapping[str, int]:
+        """Lock those of the clients whom nobody holds; return them with the number of their unfinished jobs."""
+        with in_one_go(connection):
+            locked = self._asked(_free, connection, names)
+            # Counted after they are locked, by a statement of its own: on PostgreSQL one sees what was there before it.
+            counted = self._asked(_unfinished, connection, names)
+        numbers = dict(counted())
+        return {name: numbers.get(name, 0) for (name,) in locked()}
 
-    def unfinished(self, connection: Connection, names: Collection[str]) -> Sequence[tuple[str, int]]:
-        """Return the clients that have unfinished jobs, with their number."""
-        return self._ask(_unfinished, connection, names) if names else []
-
-    def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
+    def _asked(
+        self, statement: Callable[..., Any], connection: Connection, names: Collection[str]
+    ) -> Callable[[], Sequence[Any]]:
         spelled = self._of_clients.get((statement, len(names)))
         if spelled is None:
             places = [sa.bindparam(f"c{number}", type_=sa.Text) for number in range(len(names))]
             spelled = self._of_clients[statement, len(names)] = Spelled(statement(places), self._dialect)
-        return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
+        return spelled.ask(connection, {f"c{number}": name for number, name in enumerate(names)})
 
 
 class SqlInbox:
@@ -167,8 +170,8 @@ class SqlInbox:
         """Return what became of each."""
         try:
             with self._database.write() as connection:
-                names = {wish.job.client for wish in wishes}
-                round_ = _Round(connection, self._statements, self._statements.locked(connection, names))
+                locked = self._statements.locked(connection, {wish.job.client for wish in wishes})
+                round_ = _Round(connection, self._statements, locked)
                 accepted = [round_.outcome(wish) for wish in wishes]
                 round_.write()
         except Unavailable as error:
@@ -185,7 +188,7 @@ class SqlInbox:
             if connection.scalar(_LOCK, client) is None:
                 ensure_client(connection, wish.job.client, wish.now)
                 connection.execute(_LOCK, client)
-            round_ = _Round(connection, None, {wish.job.client})
+            round_ = _Round(connection, None, _counted(connection, wish.job.client))
             accepted = round_.outcome(wish)
             round_.write()
         return Unavailable("The database is busy.", code="unavailable") if isinstance(accepted, _Aside) else accepted
@@ -218,17 +221,17 @@ class _Round:
     it. Rows that merely refer to a client (a delivery, say) are not held up by that.
     """
 
-    def __init__(self, connection: Connection, quick: _Statements | None, locked: Collection[str]) -> None:
+    def __init__(self, connection: Connection, quick: _Statements | None, locked: Mapping[str, int]) -> None:
+        """`locked` are the clients, with the number of their unfinished jobs."""
         self._connection = connection
         self._quick = quick
-        self._locked = locked
-        self._unfinished: dict[str, int] = dict(self._counted(locked))
+        self._unfinished = dict(locked)
         self._jobs: list[dict[str, Any]] = []
         self._history: list[dict[str, Any]] = []
 
     def outcome(self, wish: _Wish) -> _Outcome:
         """Return what becomes of one; nothing is written of what is refused or put aside."""
-        if wish.job.client not in self._locked:
+        if wish.job.client not in self._unfinished:
             return _Aside.HELD
         try:
             earlier = self._earlier(wish)
@@ -247,17 +250,13 @@ class _Round:
         if not self._jobs:
             return
         if self._quick is not None:
-            self._quick.new_job.run(self._connection, self._jobs)
-            self._quick.new_history.run(self._connection, self._history)
+            with in_one_go(self._connection):
+                self._quick.new_job.run(self._connection, self._jobs)
+                self._quick.new_history.run(self._connection, self._history)
         else:
             self._connection.execute(_NEW_JOB, self._jobs)
             self._connection.execute(_NEW_HISTORY, self._history)
         self._jobs, self._history = [], []
-
-    def _counted(self, names: Collection[str]) -> Iterable[tuple[str, int]]:
-        if self._quick is not None:
-            return self._quick.unfinished(self._connection, names)
-        return [(row[0], row[1]) for row in self._connection.execute(_unfinished(names))]
 
     def _earlier(self, wish: _Wish) -> Job | _Aside | None:
         client, key = wish.job.client, wish.idempotency_key
@@ -271,7 +270,7 @@ class _Round:
         return _matched_retry(self._connection, client, wish.request_hash, wish.sdk_retry, wish.now, waits=waits)
 
     def _check_room(self, wish: _Wish) -> None:
-        unfinished = self._unfinished.get(wish.job.client, 0)
+        unfinished = self._unfinished[wish.job.client]
         if unfinished >= wish.max_unfinished:
             message = f"This client has {unfinished} unfinished videos, and may have {wish.max_unfinished}."
             raise QueueFull(message + " Post again when some are done.", code="queue_full")
@@ -280,13 +279,17 @@ class _Round:
         job = wish.job
         if job.reference and job.reference.object_key:
             _keep(self._connection, job.reference.object_key)
-        self._unfinished[job.client] = self._unfinished.get(job.client, 0) + 1
+        self._unfinished[job.client] += 1
         self._jobs.append(values_of(job) | {"request_hash": wish.request_hash, "sdk_retry": wish.sdk_retry})
         first = {"job_id": job.id, "at": wish.now, "event": "queued", "status_before": None}
         self._history.append(first | {"status": job.status.value, "detail": {}})
         if wish.idempotency_key is not None:
             self.write()
             _remember(self._connection, job, wish.request_hash, wish.idempotency_key, wish.now)
+
+
+def _counted(connection: Connection, client: str) -> Mapping[str, int]:
+    return {client: 0} | {row[0]: row[1] for row in connection.execute(_unfinished([client]))}
 
 
 def _replayed(connection: Connection, client: str, request_hash: str, key: str, now: float) -> Job | None:

@@ -7,7 +7,8 @@ otherwise: whoever runs these repeats what failed in the usual way, which transl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from typing import Any
 
 import sqlalchemy as sa
@@ -30,17 +31,19 @@ class Spelled:
         chosen = statement.selected_columns if isinstance(statement, sa.Select) else ()
         self._columns = [(column.name, _reader(column.type, dialect)) for column in chosen]
 
-    def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
-        """Run a SELECT and return its rows as tuples."""
-        return self._rows(connection.connection, values)
+    def ask(self, connection: Connection, values: Values) -> Callable[[], Sequence[Any]]:
+        """Run a SELECT; what is returned returns its rows as tuples, once, and after `in_one_go` where it is used."""
+        return self._ask(connection.connection, values)
 
-    def _rows(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
+    def _ask(self, connection: PoolProxiedConnection, values: Values) -> Callable[[], Sequence[Any]]:
         cursor = connection.cursor()
-        try:
-            cursor.execute(self.sql, self.bound(values))
-            return cursor.fetchall()
-        finally:
-            cursor.close()
+        cursor.execute(self.sql, self.bound(values))
+
+        def rows() -> Sequence[Any]:
+            with closing(cursor):
+                return cursor.fetchall()
+
+        return rows
 
     def look_up(self, engine: Engine, values: Values) -> Sequence[Values]:
         """Run a SELECT that is its own transaction; return its rows by column, and raise what SQLAlchemy does."""
@@ -53,7 +56,7 @@ class Spelled:
 
     def _looked_up(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
         try:
-            rows = self._rows(connection, values)
+            rows = self._ask(connection, values)()
         except BaseException:
             connection.invalidate()  # it may be a lost one
             raise
@@ -76,6 +79,16 @@ class Spelled:
         """Return the values as the driver takes them."""
         told = {name: self._json(v) if isinstance(v, dict | list) else v for name, v in values.items()}
         return told if self._order is None else tuple(told[name] for name in self._order)
+
+
+@contextmanager
+def in_one_go(connection: Connection) -> Iterator[None]:
+    """Send what is run within to PostgreSQL together: one journey there and back, instead of one for each statement."""
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    with connection.connection.dbapi_connection.pipeline():  # type: ignore[union-attr]
+        yield
 
 
 def _json_of(dialect: Dialect) -> Callable[[Any], Any]:
