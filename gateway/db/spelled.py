@@ -19,13 +19,14 @@ Values = Mapping[str, Any]
 
 
 class Spelled:
-    """One statement in an engine's words; dicts and lists among its values are JSON."""
+    """One statement in an engine's words."""
 
     def __init__(self, statement: sa.Executable, dialect: Dialect, *, columns: Sequence[str] | None = None) -> None:
         compiled = statement.compile(dialect=dialect, column_keys=columns)  # type: ignore[attr-defined]
         self.sql = str(compiled)
         self._order: Sequence[str] | None = compiled.positiontup
         self._json = _json_of(dialect)
+        self._json_names = [name for name, bound in compiled.binds.items() if isinstance(bound.type, sa.JSON)]
         self._statement = statement
         self._driver = dialect.loaded_dbapi
         chosen = statement.selected_columns if isinstance(statement, sa.Select) else ()
@@ -77,8 +78,9 @@ class Spelled:
 
     def bound(self, values: Values) -> Any:
         """Return the values as the driver takes them."""
-        told = {name: self._json(v) if isinstance(v, dict | list) else v for name, v in values.items()}
-        return told if self._order is None else tuple(told[name] for name in self._order)
+        spelled = {name: self._json(values[name]) for name in self._json_names if values[name] is not None}
+        told = {**values, **spelled}
+        return told if self._order is None else tuple(map(told.__getitem__, self._order))
 
 
 @contextmanager

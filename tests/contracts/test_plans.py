@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.pool import PoolProxiedConnection
 
 from gateway.db.engine import Database
 from gateway.db.migrate import migrate
@@ -118,15 +118,15 @@ def recorded(database: Database) -> Iterator[list[tuple[str, Any]]]:
         if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
             statements.append((statement, parameters))
 
-    def note_spelled(spelled: Spelled, connection: Connection, values: Values) -> Sequence[Any]:
+    def note_spelled(spelled: Spelled, connection: PoolProxiedConnection, values: Values) -> Callable[[], Any]:
         statements.append((spelled.sql, spelled.bound(values)))
         return ask(spelled, connection, values)
 
-    ask = Spelled.rows
+    ask = Spelled._ask
     sa.event.listen(database.engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Spelled, "rows", note_spelled)  # it goes past the engine's events
+            patch.setattr(Spelled, "_ask", note_spelled)  # it goes past the engine's events
             yield statements
     finally:
         sa.event.remove(database.engine, "before_cursor_execute", note)
