@@ -28,10 +28,17 @@ def same_receiver(delivery: Delivery) -> tuple[sa.ColumnElement[bool], ...]:
     return (receivers.c.client == delivery.client, receivers.c.receiver == delivery.receiver)
 
 
+# Built once: putting a statement together anew costs more than the database's answer to it.
+_FORGET = (
+    sa.delete(receivers)
+    .where(receivers.c.client == sa.bindparam("of"), receivers.c.receiver == sa.bindparam("at"))
+    .returning(receivers.c.open_until)
+)
+
+
 def receiver_answered(connection: Connection, delivery: Delivery, now: float) -> None:
     """Close the breaker: what was held behind it is due at once."""
-    gone = sa.delete(receivers).where(*same_receiver(delivery)).returning(receivers.c.open_until)
-    row = connection.execute(gone).one_or_none()
+    row = connection.execute(_FORGET, {"of": delivery.client, "at": delivery.receiver}).one_or_none()
     if row is not None and row.open_until is not None:
         _move(connection, delivery, deliveries.c.due_at <= row.open_until, due_at=now)
 

@@ -28,10 +28,6 @@ log = logging.getLogger(__name__)
 PER_RECEIVER = 4
 """Attempts at one receiver at a time, over all workers."""
 
-IN_A_ROW = 32
-"""Attempts that are begun in one transaction and written down in one: a process that dies repeats at most so many for
-each of its threads."""
-
 
 class Send(Protocol):
     """Signs and POSTs one callback."""
@@ -80,7 +76,7 @@ class DeliverStep:
             worker=worker,
             limit=limit,
             per_receiver=PER_RECEIVER,
-            in_a_row=IN_A_ROW,
+            in_a_row=self.turns.begun_at_once,
             in_hand=self.turns.in_hand(),
             lease_s=self.limits.delivery_lease_s,
             now=moment(),
@@ -103,7 +99,7 @@ class DeliverStep:
             with self.kept():
                 done = self._make(turn, worker, moment)
         finally:
-            self.turns.end(turn)
+            self.turns.end(turn, now=moment())
         if not done:
             self.wake()
 
@@ -159,9 +155,9 @@ class DeliverStep:
         return self.secrets_of(client) if endpoint_id is None else self.endpoint_secrets_of(endpoint_id)
 
     def _onward(self, made: Sequence[Made], worker: str, moment: Moment) -> Sequence[Delivery]:
-        lease_s = self.limits.delivery_lease_s
+        limit, lease_s = self.turns.begun_at_once, self.limits.delivery_lease_s
         return self.persistence.write(
-            lambda: self.outbox.onward(made, worker=worker, limit=IN_A_ROW, lease_s=lease_s, now=moment())
+            lambda: self.outbox.onward(made, worker=worker, limit=limit, lease_s=lease_s, now=moment())
         )
 
     def _end(self, turn: Turn, ended: _Ended | None, moment: Moment) -> None:

@@ -13,6 +13,10 @@ from gateway.jobs.ports import Delivery, Made
 TURN_S = 0.25
 """For how long a thread goes on with what is due for one receiver before others get their turn."""
 
+MOST_BEGUN = 32
+LEAST_BEGUN = 2
+_SMOOTHED_OVER = 8
+
 
 class Turn:
     """The attempts that were begun together at one receiver: those made, and those not come to yet.
@@ -28,6 +32,7 @@ class Turn:
         self.until = math.inf
         self.made: list[Made] = []
         self.rest: deque[Delivery] = deque()
+        self.attempts = 0
 
     def begin(self, *, now: float) -> None:
         """Its thread begins; waiting for one took nothing of its time."""
@@ -41,7 +46,10 @@ class Turn:
     def next(self) -> Delivery | None:
         """Take the next attempt to make, or None."""
         with self.lock:
-            return self.rest.popleft() if self.rest else None
+            if not self.rest:
+                return None
+            self.attempts += 1
+            return self.rest.popleft()
 
     def note(self, made: Made) -> None:
         """One was delivered."""
@@ -55,6 +63,15 @@ class Turns:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._turns: set[Turn] = set()
+        self._attempts_a_turn = float(MOST_BEGUN)
+
+    @property
+    def begun_at_once(self) -> int:
+        """How many attempts to begin in one transaction: about what a turn has time for.
+
+        What is begun and not made is written three times for nothing; and it is what a process that dies makes again.
+        """
+        return max(LEAST_BEGUN, min(MOST_BEGUN, math.ceil(self._attempts_a_turn)))
 
     def enter(self, batch: Sequence[Delivery]) -> Turn:
         """Return the turn of a batch that was just claimed: from then on it takes a place at its receiver."""
@@ -63,10 +80,12 @@ class Turns:
             self._turns.add(turn)
         return turn
 
-    def end(self, turn: Turn) -> None:
+    def end(self, turn: Turn, *, now: float) -> None:
         """Its place at the receiver is free."""
         with self._lock:
             self._turns.discard(turn)
+            if now >= turn.until:  # else it only tells of how many there were
+                self._attempts_a_turn += (turn.attempts - self._attempts_a_turn) / _SMOOTHED_OVER
 
     def in_hand(self) -> Mapping[tuple[str, str], int]:
         """Return how many turns there are at each receiver, by client and receiver."""

@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -283,6 +284,27 @@ def test_a_receiver_that_answers_slowly_gives_its_place_back_with_what_was_not_m
     assert sorted(sent.attempt for sent in worker.receiver.sent) == [1] * 10
 
 
+def test_where_receivers_are_slow_few_attempts_are_begun_at_once_and_many_again_where_they_are_quick(
+    worker: Worker,
+) -> None:
+    begun = []
+
+    def note(*, took_s: float) -> None:
+        worker.time.on(took_s)
+        begun.append(outcomes(worker)["started"])
+
+    cancelled(worker, 100)
+    worker.receiver.meanwhile = partial(note, took_s=0.3)
+    for _ in range(30):
+        worker.run(worker.deliver, limit=1)
+    assert (begun[0], begun[-1]) == (32, 2)
+    worker.receiver.meanwhile = partial(note, took_s=0.005)
+    for _ in range(9):
+        cancelled(worker, 55)
+        worker.run(worker.deliver, limit=1)
+    assert max(begun[30:]) == 32
+
+
 def test_a_failure_ends_the_turn_and_the_rest_is_due_again(worker: Worker) -> None:
     cancelled(worker, 10)
     worker.receiver.answers.extend([YES, YES, no()])
@@ -324,7 +346,7 @@ def test_a_turn_that_was_written_down_is_not_written_again_before_its_thread_has
 ) -> None:
     cancelled(worker, 4)
     worker.receiver.answers.extend([YES, no()])
-    monkeypatch.setattr(worker.deliver.turns, "end", lambda _: None)
+    monkeypatch.setattr(worker.deliver.turns, "end", lambda _, **__: None)
     assert worker.run(worker.deliver, limit=1) == 1
     assert len(worker.deliver.claim(worker="b", limit=4, moment=worker.moment())) == 2
     worker.time.on(1)
