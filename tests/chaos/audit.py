@@ -189,6 +189,10 @@ class Audit:
 
     def _objects(self, rows: Mapping[str, Any]) -> None:
         client = self._store.client()
+        # Before the bucket is listed: the sweep goes on, and what it removes meanwhile was to be removed.
+        swept_soon = sa.select(objects.c.key).where(objects.c.state != "kept", objects.c.sweeps == 0)
+        with self._engine.connect() as connection:
+            due = set(connection.scalars(swept_soon))
         pages = client.get_paginator("list_objects_v2").paginate(Bucket=self._store.bucket, Prefix=f"{self._prefix}/")
         there = {
             str(entry["Key"]).removeprefix(f"{self._prefix}/") for page in pages for entry in page.get("Contents", [])
@@ -204,10 +208,6 @@ class Audit:
             if film is None or not found == film.sha256() == row.object_sha256:
                 self.findings.broken_objects.append(f"{row.id} is not what was made")
         beside = self._beside(rows, client)
-        with self._engine.connect() as connection:
-            due = set(
-                connection.scalars(sa.select(objects.c.key).where(objects.c.state != "kept", objects.c.sweeps == 0))
-            )
         self.findings.known["whole objects"] = len(kept) - len(self.findings.broken_objects)
         self.findings.known["objects still to be swept"] = len(there & due)
         self.findings.leftovers += sorted(there - kept.keys() - beside - due)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import threading
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +15,6 @@ from gateway.jobs.job import Job
 from gateway.jobs.ports import AttemptResult, Delivery
 from gateway.settings import Settings
 from gateway.webhooks.outcomes import Delivered, Gone, Outcome, Retry
-from gateway.worker.deliver import DeliverStep
 from tests.worker_remotes import EVENTS, HOOK, Sent, film
 from tests.worker_world import LIMITS, Worker
 
@@ -235,7 +231,7 @@ def test_a_database_that_was_away_before_the_first_attempt_leaves_none_that_was_
     monkeypatch.setattr(worker.world.outbox, "held", at_the_second)
     worker.live(60)
     assert [sent.attempt for sent in worker.receiver.sent] == [1]
-    assert outcomes(worker) == {"delivered": 1}
+    assert [made.outcome for made in worker.world.rows(attempts)] == ["delivered"]
 
 
 def test_an_attempt_during_which_the_worker_died_is_made_again_with_the_same_id(worker: Worker) -> None:
@@ -253,134 +249,6 @@ def test_an_attempt_during_which_the_worker_died_is_made_again_with_the_same_id(
     first, second = worker.receiver.sent
     assert (first.webhook_id, first.attempt, second.attempt) == (second.webhook_id, 1, 2)
     assert [made.outcome for made in worker.world.rows(attempts)] == ["started", "delivered"]
-
-
-def cancelled(worker: Worker, count: int, *, url: str = HOOK) -> None:
-    """So many callbacks to make."""
-    for number in range(count):
-        job = worker.posted(prompt=f"cat {number} of {url}", callback_url=url, callback_events=EVENTS)
-        worker.world.recorder.cancel(job.id, client="ann", now=worker.time())
-
-
-def outcomes(worker: Worker) -> Counter[str]:
-    return Counter(made.outcome for made in worker.world.rows(attempts))
-
-
-def test_while_a_receiver_answers_quickly_a_place_goes_on_with_what_is_due_for_it(worker: Worker) -> None:
-    cancelled(worker, 40)
-    assert worker.run(worker.deliver, limit=1) == 1
-    assert len({sent.webhook_id for sent in worker.receiver.sent}) == len(worker.receiver.sent) == 40
-    assert {told.status for told in worker.world.rows(deliveries)} == {"delivered"}
-
-
-def test_a_receiver_that_answers_slowly_gives_its_place_back_with_what_was_not_made(worker: Worker) -> None:
-    cancelled(worker, 10)
-    worker.receiver.meanwhile = lambda: worker.time.on(0.2)
-    assert worker.run(worker.deliver, limit=1) == 1
-    assert len(worker.receiver.sent) == 2
-    assert outcomes(worker) == {"delivered": 2}
-    assert len(worker.world.rows(deliveries, status="pending", claimed_by=None, attempts=0)) == 8
-    worker.live(60)
-    assert sorted(sent.attempt for sent in worker.receiver.sent) == [1] * 10
-
-
-def test_where_receivers_are_slow_few_attempts_are_begun_at_once_and_many_again_where_they_are_quick(
-    worker: Worker,
-) -> None:
-    begun = []
-
-    def note(*, took_s: float) -> None:
-        worker.time.on(took_s)
-        begun.append(outcomes(worker)["started"])
-
-    cancelled(worker, 100)
-    worker.receiver.meanwhile = partial(note, took_s=0.3)
-    for _ in range(30):
-        worker.run(worker.deliver, limit=1)
-    assert (begun[0], begun[-1]) == (32, 2)
-    worker.receiver.meanwhile = partial(note, took_s=0.005)
-    for _ in range(9):
-        cancelled(worker, 55)
-        worker.run(worker.deliver, limit=1)
-    assert max(begun[30:]) == 32
-
-
-def test_a_failure_ends_the_turn_and_the_rest_is_due_again(worker: Worker) -> None:
-    cancelled(worker, 10)
-    worker.receiver.answers.extend([YES, YES, no()])
-    worker.run(worker.deliver, limit=1)
-    assert outcomes(worker) == {"delivered": 2, "failed": 1}
-    assert len(worker.world.rows(deliveries, status="pending", due_at=worker.time())) == 7
-    assert len(worker.deliver.claim(worker="a", limit=20, moment=worker.moment())) == 4
-
-
-def test_nothing_waits_behind_an_attempt_that_takes_long(worker: Worker) -> None:
-    cancelled(worker, 10)
-    stuck, release = threading.Event(), threading.Event()
-
-    def third_takes_long() -> None:
-        if len(worker.receiver.sent) == 3:
-            stuck.set()
-            release.wait(SOON_S)
-
-    worker.receiver.meanwhile = third_takes_long
-    [piece] = worker.deliver.claim(worker="a", limit=1, moment=worker.moment())
-    thread = threading.Thread(target=piece)
-    thread.start()
-    assert stuck.wait(SOON_S)
-    worker.time.on(1)
-    worker.deliver.relieve(worker.time())
-    assert outcomes(worker) == {"delivered": 2, "started": 1}
-    others = worker.deliver.claim(worker="a", limit=1, moment=worker.moment())
-    for other in others:
-        other()
-    assert outcomes(worker)["delivered"] == 9
-    release.set()
-    thread.join(SOON_S)
-    assert outcomes(worker) == {"delivered": 10}
-    assert len({sent.webhook_id for sent in worker.receiver.sent}) == len(worker.receiver.sent) == 10
-
-
-def test_a_turn_that_was_written_down_is_not_written_again_before_its_thread_has_left(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cancelled(worker, 4)
-    worker.receiver.answers.extend([YES, no()])
-    monkeypatch.setattr(worker.deliver.turns, "end", lambda _, **__: None)
-    assert worker.run(worker.deliver, limit=1) == 1
-    assert len(worker.deliver.claim(worker="b", limit=4, moment=worker.moment())) == 2
-    worker.time.on(1)
-    worker.deliver.relieve(worker.time())
-    assert worker.world.row(receivers).failures == 1
-    assert outcomes(worker) == {"delivered": 1, "failed": 1, "started": 2}
-
-
-def test_a_delivery_that_breaks_a_turn_leaves_the_others_delivered_once(
-    worker: Worker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cancelled(worker, 5)
-    broken = worker.world.rows(deliveries)[2].id
-    body_of = DeliverStep.body
-
-    def body(step: DeliverStep, delivery: Delivery) -> bytes:
-        if delivery.id == broken:
-            raise ValueError("a fault")
-        return body_of(step, delivery)
-
-    monkeypatch.setattr(DeliverStep, "body", body)
-    with pytest.raises(ValueError, match="a fault"):
-        worker.run(worker.deliver, limit=1)
-    worker.run(worker.deliver, limit=1)
-    assert len({sent.webhook_id for sent in worker.receiver.sent}) == len(worker.receiver.sent) == 4
-    assert [told.id for told in worker.world.rows(deliveries, status="pending")] == [broken]
-
-
-def test_a_slow_receiver_gets_at_most_four_attempts_at_once(worker: Worker) -> None:
-    for number in range(8):
-        job = worker.posted(prompt=f"cat {number}", callback_url=HOOK, callback_events=EVENTS)
-        worker.world.recorder.cancel(job.id, client="ann", now=worker.time())
-    assert len(worker.deliver.claim(worker="a", limit=20, moment=worker.moment())) == 4
-    assert worker.deliver.claim(worker="b", limit=20, moment=worker.moment()) == []
 
 
 def endpoint_of(worker: Worker) -> str:
