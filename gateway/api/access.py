@@ -7,6 +7,7 @@ import random
 from urllib.parse import quote
 
 from flask import Flask, Response, g, request
+from werkzeug.exceptions import NotFound
 
 from gateway.api.services import ApiServices
 from gateway.api.uploads import discard_rest
@@ -32,6 +33,8 @@ def install(app: Flask, services: ApiServices) -> None:
         # A name, not a secret; and the system's generator would let another thread go first.
         g.request_id = f"req_{random.getrandbits(128):032x}"
         g.started = services.monotonic()
+        if "\0" in request.path:
+            raise NotFound  # no id has it, and PostgreSQL takes it in no text
 
     def finish(answer: Response) -> Response:
         said = {name.lower() for name, _ in answer.headers}

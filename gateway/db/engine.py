@@ -29,8 +29,10 @@ _IDLE_TIMEOUT_S = 15.0
 
 _ASKED_EVERY_S = 1.0
 
+_KEEPALIVES = {"idle": 10, "interval": 5, "count": 3}
+
 _LOG_PAGES = 16_000
-"""How long SQLite's write-ahead log gets: 64 MiB, which are read again in a tenth of a second after a crash."""
+"""How long SQLite's write-ahead log gets at most: 64 MiB, which are read again in a tenth of a second after a crash."""
 
 
 class Database:
@@ -126,6 +128,15 @@ class Database:
             self._asked = asked_at, ahead_s
         return time.monotonic() + ahead_s
 
+    def copy_log(self) -> None:
+        """Copy SQLite's log into the file, beside those who read and write; nothing to do on PostgreSQL.
+
+        Whoever does it waits for the disk twice. So that those who write need not, it is to be called every second.
+        """
+        if self.sqlite:
+            with translated(), self.engine.connect() as connection:
+                connection.exec_driver_sql("PRAGMA wal_checkpoint(PASSIVE)")
+
     def close(self) -> None:
         """Close every connection."""
         self.engine.dispose()
@@ -202,6 +213,9 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
         "statement_timeout": _STATEMENT_TIMEOUT_S,
         "idle_in_transaction_session_timeout": _IDLE_TIMEOUT_S,
     }
+    options = [f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()]
+    # The server's own: a machine of ours that vanished within a transaction must not hold its locks for hours.
+    options += [f"-c tcp_keepalives_{name}={value}" for name, value in _KEEPALIVES.items()]
     engine = sa.create_engine(
         url,
         hide_parameters=True,  # prompts and callback URLs have no business in a traceback
@@ -214,11 +228,9 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
         connect_args={
             "connect_timeout": 5,
             # A server that vanished without a word is noticed by these, in well under a minute.
-            "keepalives_idle": 10,
-            "keepalives_interval": 5,
-            "keepalives_count": 3,
+            **{f"keepalives_{name}": value for name, value in _KEEPALIVES.items()},
             "tcp_user_timeout": 20_000,
-            "options": " ".join(f"-c {name}={int(seconds * 1000)}" for name, seconds in timeouts.items()),
+            "options": " ".join(options),
         },
     )
     _begin_ourselves(engine)
@@ -243,9 +255,8 @@ def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s
         _set_wal(connection, busy_timeout_s)
         connection.execute(f"PRAGMA synchronous={synchronous}")
         connection.execute("PRAGMA foreign_keys=ON")
-        # Whoever crosses this line copies the log into the file and waits for the disk twice, while nobody can write:
-        # every tenth of a second under load, at the default of 1000. Most pages in a longer log are later states of
-        # the same few, which are copied once.
+        # Who crosses this line copies the log, or what `copy_log` has not come to, while others wait. At the default
+        # of 1000 that is a few times a second under load; and most of a long log are later states of the same pages.
         connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
 
     _begin_ourselves(engine)

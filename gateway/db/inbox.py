@@ -107,21 +107,18 @@ class _Statements:
 
     def locked(self, connection: Connection, names: Collection[str]) -> Mapping[str, int]:
         """Lock those of the clients whom nobody holds; return them with the number of their unfinished jobs."""
-        with in_one_go(connection):
-            locked = self._asked(_free, connection, names)
-            # Counted after they are locked, by a statement of its own: on PostgreSQL one sees what was there before it.
-            counted = self._asked(_unfinished, connection, names)
-        numbers = dict(counted())
-        return {name: numbers.get(name, 0) for (name,) in locked()}
+        locked = [row[0] for row in self._ask(_free, connection, names)]
+        # By a statement of its own: on PostgreSQL one sees what was there when it began. And not sent along with the
+        # first: of a process that froze between the two, the server would not take the locks back.
+        counted = dict(self._ask(_unfinished, connection, locked)) if locked else {}
+        return {name: counted.get(name, 0) for name in locked}
 
-    def _asked(
-        self, statement: Callable[..., Any], connection: Connection, names: Collection[str]
-    ) -> Callable[[], Sequence[Any]]:
+    def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
         spelled = self._of_clients.get((statement, len(names)))
         if spelled is None:
             places = [sa.bindparam(f"c{number}", type_=sa.Text) for number in range(len(names))]
             spelled = self._of_clients[statement, len(names)] = Spelled(statement(places), self._dialect)
-        return spelled.ask(connection, {f"c{number}": name for number, name in enumerate(names)})
+        return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
 
 
 class SqlInbox:

@@ -32,37 +32,37 @@ class Spelled:
         chosen = statement.selected_columns if isinstance(statement, sa.Select) else ()
         self._columns = [(column.name, _reader(column.type, dialect)) for column in chosen]
 
-    def ask(self, connection: Connection, values: Values) -> Callable[[], Sequence[Any]]:
-        """Run a SELECT; what is returned returns its rows as tuples, once, and after `in_one_go` where it is used."""
-        return self._ask(connection.connection, values)
+    def rows(self, connection: Connection, values: Values) -> Sequence[Any]:
+        """Run a SELECT and return its rows as tuples."""
+        return self._rows(connection.connection, values)
 
-    def _ask(self, connection: PoolProxiedConnection, values: Values) -> Callable[[], Sequence[Any]]:
-        cursor = connection.cursor()
-        cursor.execute(self.sql, self.bound(values))
-
-        def rows() -> Sequence[Any]:
-            with closing(cursor):
-                return cursor.fetchall()
-
-        return rows
+    def _rows(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute(self.sql, self.bound(values))
+            return cursor.fetchall()
 
     def look_up(self, engine: Engine, values: Values) -> Sequence[Values]:
         """Run a SELECT that is its own transaction; return its rows by column, and raise what SQLAlchemy does."""
+        connection = engine.raw_connection()
         try:
-            rows = self._looked_up(engine.raw_connection(), values)
-        except self._driver.Error:
-            with engine.connect() as connection:
-                return [dict(row) for row in connection.execute(self._statement, values).mappings()]
-        return [self._by_column(row) for row in rows]
+            rows = self._rows(connection, values)
+        except self._driver.Error as error:
+            lost = engine.dialect.is_disconnect(error, connection.driver_connection, None)
+            if not lost:
+                connection.close()
+                raise self._told(error, engine.dialect) from error
+            connection.invalidate()
+        else:
+            connection.close()
+            return [self._by_column(row) for row in rows]
+        # In the usual way, which renews every connection of the pool.
+        with engine.connect() as repeated:
+            return [dict(row) for row in repeated.execute(self._statement, values).mappings()]
 
-    def _looked_up(self, connection: PoolProxiedConnection, values: Values) -> Sequence[Any]:
-        try:
-            rows = self._ask(connection, values)()
-        except BaseException:
-            connection.invalidate()  # it may be a lost one
-            raise
-        connection.close()
-        return rows
+    def _told(self, error: Exception, dialect: Dialect) -> BaseException:
+        return sa.exc.DBAPIError.instance(
+            self.sql, None, error, self._driver.Error, hide_parameters=True, dialect=dialect
+        )
 
     def run(self, connection: Connection, several: Sequence[Values]) -> None:
         """Run it once for each of several sets of values."""

@@ -8,14 +8,19 @@ the time.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 
+log = logging.getLogger(__name__)
+
 _LOOK_AGAIN_S = 0.0002
 _PATIENCE_S = 0.5
+_HURRY_S = 2.0
+"""For so long nobody waits for a turn again that was waited for in vain."""
 
 
 class Turn:
@@ -29,19 +34,21 @@ class Turn:
         # Never the database itself: closing any descriptor of that takes this process' locks on it away.
         self._path = database.with_name(database.name + "-turn.lock")
         self._descriptor: int | None = None
-        self._stuck = False
+        self._hurried_until = 0.0
+        self._complained = False
 
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Within it the turn is ours, unless another process keeps it for long."""
         descriptor = self._opened()
-        if descriptor is not None:
-            self._wait(descriptor)
+        ours = descriptor is not None and self._waited_for(descriptor)
         try:
             yield
         finally:
-            if descriptor is not None:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
+            if descriptor is not None and ours:
+                # What was written within is written, whatever comes of this.
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
     def close(self) -> None:
         """Close the file, before a fork too: parent and child would share the lock."""
@@ -52,20 +59,27 @@ class Turn:
     def _opened(self) -> int | None:
         if self._descriptor is None:
             try:
-                self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            except OSError:  # a disk that is full, or another user's file
-                return None
+                # To read: locking asks for no more, and the file may have been made by root.
+                self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:  # a disk that is full, say
+                if not self._complained:
+                    log.warning("Processes write in no order, which is slower: %s: %s", self._path, error.strerror)
+                self._complained = True
         return self._descriptor
 
-    def _wait(self, descriptor: int) -> None:
-        until = monotonic() + (0.0 if self._stuck else _PATIENCE_S)
+    def _waited_for(self, descriptor: int) -> bool:
+        began = monotonic()
+        patient = began >= self._hurried_until
         # Looked for anew rather than waited for by the system: that has no end to it, and a turn lasts a millisecond.
         while not _locked(descriptor):
-            if monotonic() >= until:
-                self._stuck = True
-                return
+            if not patient:
+                return False
+            now = monotonic()
+            if now - began >= _PATIENCE_S:
+                self._hurried_until = now + _HURRY_S
+                return False
             sleep(_LOOK_AGAIN_S)
-        self._stuck = False
+        return True
 
 
 def _locked(descriptor: int) -> bool:

@@ -99,8 +99,11 @@ class _JsonLines(logging.Formatter):
             fields["exception"] = self.formatException(record.exc_info)
         if record.stack_info:
             fields["stack"] = self.formatStack(record.stack_info)
-        line = self._ENCODER.encode(fields)
-        return line if is_harmless(fields, line) else self._ENCODER.encode(redact_fields(fields))
+        try:
+            line = self._ENCODER.encode(fields)
+        except (TypeError, ValueError):  # keys that are no text, or that can't be put in order: redacting makes them so
+            line = ""
+        return line if line and is_harmless(fields, line) else self._ENCODER.encode(redact_fields(fields))
 
 
 def _console(*, colours: bool) -> logging.Formatter:

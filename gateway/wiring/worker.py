@@ -104,6 +104,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
         stopping=stopping,
         reroute=lambda: reroute(SqlClaims(installation.database), installation.catalogue),
         relieve=deliver.relieve,
+        copy_log=installation.database.copy_log,
     )
 
 

@@ -83,14 +83,14 @@ class DeliverStep:
         )
         return [partial(self.run, self.turns.enter(batch), worker, moment) for batch in batches]
 
-    def relieve(self, now: float) -> None:
+    def relieve(self) -> None:
         """Let nothing wait behind an attempt that takes long, neither what was made before it nor what comes after.
 
         To be called also while no thread is free, and after the last claim: a process that dies repeats what was made
         and not written down.
         """
-        for turn in self.turns.held_up(now=now):
-            self.outbox.delivered(turn.made, unmade=turn.rest, now=now)
+        for turn in self.turns.held_up():
+            self.outbox.delivered(turn.made, unmade=turn.rest, now=turn.moment())
             turn.begun([])
 
     def run(self, turn: Turn, worker: str, moment: Moment) -> None:
@@ -99,14 +99,14 @@ class DeliverStep:
             with self.kept():
                 done = self._make(turn, worker, moment)
         finally:
-            self.turns.end(turn, now=moment())
+            self.turns.end(turn)
         if not done:
             self.wake()
 
     def _make(self, turn: Turn, worker: str, moment: Moment) -> bool:
         """Return whether the receiver can be left to the metronome: nothing more was due for it, as far as is known."""
         secrets = cache(self._secrets)
-        turn.begin(now=moment())
+        turn.begin(moment)
         try:
             held = self.outbox.held(turn.claimed)
         except Unavailable as error:
@@ -120,7 +120,7 @@ class DeliverStep:
         while turn.rest:
             ended = self._attempts(turn, secrets, moment)
             with turn.lock:
-                if ended is not None or not turn.made or moment() >= turn.until:
+                if ended is not None or not turn.made or turn.over:
                     self._end(turn, ended, moment)
                     return False
                 turn.begun(self._onward(turn.made, worker, moment))
@@ -137,7 +137,7 @@ class DeliverStep:
             if not isinstance(outcome, Delivered):
                 return _Ended(delivery, outcome)
             turn.note(Made(delivery, outcome.result, moment()))
-            if moment() >= turn.until:
+            if turn.over:
                 break
         return None
 

@@ -42,8 +42,10 @@ class WorkerProcess:
     stopping: threading.Event
     reroute: Callable[[], object]
     """Gives what waits the routes of the present settings; called once, before the first tick."""
-    relieve: Callable[[float], None]
+    relieve: Callable[[], None]
     """Writes down what was made before an attempt that takes long; also while the worker stops and claims nothing."""
+    copy_log: Callable[[], None]
+    """Keeps the database's log short, so that those who write need not."""
 
     def run(self) -> None:
         """Work until `stopping` is set, then finish or release what is claimed."""
@@ -76,10 +78,11 @@ class WorkerProcess:
         # each, so that none waits for another.
         acts: Mapping[str, tuple[Callable[[], object], float]] = {
             "tick": (self.ticker.beat, TICK_S),
-            "beat": (lambda: self._unless_away(self._beat), BEAT_S),
+            "beat": (lambda: self._at_present(self._beat), BEAT_S),
             "relief": (lambda: self._unless_away(self.relieve), TICK_S),
-            "housekeeping": (lambda: self._unless_away(self.housekeeping.tick), HOUSEKEEPING_S),
-            "sweep": (lambda: self._unless_away(self.housekeeping.sweep), HOUSEKEEPING_S),
+            "housekeeping": (lambda: self._at_present(self.housekeeping.tick), HOUSEKEEPING_S),
+            "sweep": (lambda: self._at_present(self.housekeeping.sweep), HOUSEKEEPING_S),
+            "log": (lambda: self._unless_away(self.copy_log), HOUSEKEEPING_S),
         }
         scheduler = BackgroundScheduler(
             timezone=UTC,
@@ -93,16 +96,19 @@ class WorkerProcess:
     def _beat(self, now: float) -> None:
         self.workers.beat(self.worker, now=now)
 
-    def _unless_away(self, act: Callable[[float], None]) -> None:
+    def _at_present(self, act: Callable[[float], None]) -> None:
+        self._unless_away(lambda: act(self.database_now()))
+
+    def _unless_away(self, act: Callable[[], None]) -> None:
         try:
-            act(self.database_now())
+            act()
         except Unavailable as error:
             log.warning("The database is away: %s", error.message)
 
     def _stop(self, scheduler: BackgroundScheduler, ticking: threading.Thread) -> None:
         log.info("Worker %s stops: no new claims.", self.worker)
         until = self.monotonic() + STOP_WITHIN_S
-        for job in ("tick", "housekeeping", "sweep"):
+        for job in ("tick", "housekeeping", "sweep", "log"):
             scheduler.remove_job(job)
         self.ticker.wakes.close()
         # A tick under way still begins what it claims: only after it is "idle" the end.
@@ -113,7 +119,7 @@ class WorkerProcess:
         scheduler.shutdown(wait=False)
         for pool in self.pools:
             pool.close()
-        self._unless_away(self._leave)
+        self._at_present(self._leave)
 
     def _leave(self, now: float) -> None:
         del now

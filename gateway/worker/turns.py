@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from gateway.clock import Clock
 from gateway.jobs.ports import Delivery, Made
 
 TURN_S = 0.25
@@ -15,7 +16,8 @@ TURN_S = 0.25
 
 MOST_BEGUN = 32
 LEAST_BEGUN = 2
-_SMOOTHED_OVER = 8
+_SMOOTHED_OVER = 64
+"""Attempts, not turns: so a quick receiver counts for more than many slow ones, which lose little by its measure."""
 
 
 class Turn:
@@ -29,14 +31,21 @@ class Turn:
         self.lock = threading.Lock()
         self.claimed = batch
         self.receiver = (batch[0].client, batch[0].receiver)
-        self.until = math.inf
+        self.moment: Clock = lambda: -math.inf
+        self._until = math.inf
         self.made: list[Made] = []
         self.rest: deque[Delivery] = deque()
         self.attempts = 0
 
-    def begin(self, *, now: float) -> None:
+    def begin(self, moment: Clock) -> None:
         """Its thread begins; waiting for one took nothing of its time."""
-        self.until = now + TURN_S
+        self._until = moment() + TURN_S
+        self.moment = moment
+
+    @property
+    def over(self) -> bool:
+        """Whether its time has passed."""
+        return self.moment() >= self._until
 
     def begun(self, batch: Sequence[Delivery]) -> None:
         """These attempts are begun: what was made before is written down."""
@@ -71,7 +80,7 @@ class Turns:
 
         What is begun and not made is written three times for nothing; and it is what a process that dies makes again.
         """
-        return max(LEAST_BEGUN, min(MOST_BEGUN, math.ceil(self._attempts_a_turn)))
+        return max(LEAST_BEGUN, min(MOST_BEGUN, round(self._attempts_a_turn)))
 
     def enter(self, batch: Sequence[Delivery]) -> Turn:
         """Return the turn of a batch that was just claimed: from then on it takes a place at its receiver."""
@@ -80,22 +89,23 @@ class Turns:
             self._turns.add(turn)
         return turn
 
-    def end(self, turn: Turn, *, now: float) -> None:
+    def end(self, turn: Turn) -> None:
         """Its place at the receiver is free."""
         with self._lock:
             self._turns.discard(turn)
-            if now >= turn.until:  # else it only tells of how many there were
-                self._attempts_a_turn += (turn.attempts - self._attempts_a_turn) / _SMOOTHED_OVER
+            if turn.over:  # else it only tells of how many there were
+                weight = min(1.0, turn.attempts / _SMOOTHED_OVER)
+                self._attempts_a_turn += (turn.attempts - self._attempts_a_turn) * weight
 
     def in_hand(self) -> Mapping[tuple[str, str], int]:
         """Return how many turns there are at each receiver, by client and receiver."""
         with self._lock:
             return Counter(turn.receiver for turn in self._turns)
 
-    def held_up(self, *, now: float) -> Iterator[Turn]:
+    def held_up(self) -> Iterator[Turn]:
         """Yield the turns whose time is over and whose thread is busy with an attempt, each locked meanwhile."""
         with self._lock:
-            over = [turn for turn in self._turns if turn.until <= now]
+            over = [turn for turn in self._turns if turn.over]
         for turn in over:
             # Whoever has it is writing already.
             with _unless_held(turn.lock) as ours:

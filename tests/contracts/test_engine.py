@@ -6,7 +6,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gateway.db.engine import Database
 from gateway.db.inbox import SqlInbox
 from gateway.db.queries import SqlQueries
 from gateway.db.tables import clients
-from gateway.jobs.errors import Unavailable
+from gateway.jobs.errors import NotFound, Unavailable
 from tests.contracts.world import NOW, World, new_job, race
 
 
@@ -129,6 +129,23 @@ def post_one(database: Database) -> None:
     )
 
 
+def test_the_log_is_copied_into_the_file_while_somebody_writes(tmp_path: Path, sqlite_template: Path) -> None:
+    path = tmp_path / "gateway.db"
+    path.write_bytes(sqlite_template.read_bytes())
+    database = Database(f"sqlite:///{path}")
+    post_one(database)
+    with database.write() as connection:
+        connection.execute(sa.update(clients).values(turn=7))
+        database.copy_log()
+    # As the file is by itself, without its log.
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as alone:
+        assert alone.execute("SELECT turn FROM clients").fetchall() == [(0,)]
+    database.copy_log()
+    with closing(sqlite3.connect(f"file:{path}?immutable=1", uri=True)) as alone:
+        assert alone.execute("SELECT turn FROM clients").fetchall() == [(7,)]
+    database.close()
+
+
 @pytest.mark.parametrize("synchronous", ["full", "normal"])
 def test_sqlite_is_opened_as_promised(tmp_path: Path, synchronous: str) -> None:
     database = Database(f"sqlite:///{tmp_path / 'x.db'}", synchronous=synchronous)
@@ -221,6 +238,21 @@ def test_a_look_at_a_video_tells_of_a_schema_that_is_not_there(world: World) -> 
         connection.execute(sa.text("ALTER TABLE jobs RENAME TO elsewhere"))
     with pytest.raises(Unavailable, match="schema"):
         world.queries.job(job.id, client=None)
+
+
+@only_postgres
+def test_a_look_at_a_video_that_must_wait_is_given_up_once_and_keeps_its_connection(postgres: Database) -> None:
+    queries = SqlQueries(postgres)
+    with pytest.raises(NotFound):
+        queries.job("video_none", client=None)
+    before = postgres.engine.pool.checkedin()
+    holder = Database(postgres.url.render_as_string(hide_password=False))
+    with holder.write() as connection:
+        connection.execute(sa.text("LOCK TABLE jobs"))
+        with pytest.raises(Unavailable, match="busy"):
+            queries.job("video_none", client=None)
+    holder.close()
+    assert postgres.engine.pool.checkedin() == before
 
 
 @only_postgres

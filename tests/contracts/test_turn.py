@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +15,7 @@ from gateway.db.engine import Database
 from gateway.db.tables import clients
 from gateway.db.turn import Turn
 from tests.contracts.world import World
+from tests.worker_world import Time
 
 SOON_S = 10.0
 
@@ -52,22 +54,29 @@ def test_who_writes_waits_for_the_turn_of_another_process(
     assert not writer.is_alive()
 
 
-def test_a_turn_that_is_not_given_back_is_waited_for_once_and_then_passed_by(
+def test_a_turn_that_is_not_given_back_is_waited_for_once_and_then_passed_by_for_a_while(
     world: World, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turn_module, "_PATIENCE_S", 0.01)
+    time = Time()
     naps: list[float] = []
-    monkeypatch.setattr(turn_module, "sleep", naps.append)
+
+    def nap(seconds: float) -> None:
+        naps.append(seconds)
+        time.on(seconds)
+
+    monkeypatch.setattr(turn_module, "monotonic", time)
+    monkeypatch.setattr(turn_module, "sleep", nap)
     with Turn(path).taken():
         write(world.database)
+        assert sum(naps) == pytest.approx(0.5, abs=0.01)
         waited = len(naps)
         write(world.database)
+        time.on(1.9)
         write(world.database)
-    assert waited == len(naps) > 0
-    write(world.database)
-    with Turn(path).taken():
+        assert len(naps) == waited
+        time.on(0.2)
         write(world.database)
-    assert len(naps) > waited
+        assert len(naps) == 2 * waited
 
 
 def test_where_the_file_cannot_be_had_writing_goes_on(open_database: Callable[..., Database]) -> None:
@@ -76,7 +85,21 @@ def test_where_the_file_cannot_be_had_writing_goes_on(open_database: Callable[..
     lock = database.path.with_name(database.path.name + "-turn.lock")
     lock.unlink(missing_ok=True)
     lock.mkdir()
+    lock.chmod(0o000)
     write(database)
+
+
+def test_a_file_system_without_such_locks_loses_nothing_that_was_written(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    world.queued()
+    monkeypatch.setattr(turn_module.fcntl, "flock", none)
+    monkeypatch.setattr(turn_module, "_PATIENCE_S", 0.0)
+    write(world.database)
+    assert world.row(clients).turn == 1
 
 
 def test_a_turn_ends_with_a_failure_too(world: World, path: Path) -> None:

@@ -152,7 +152,8 @@ def test_no_rate_is_asked_for_where_none_is_set(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/nothing", "/v1/videos/a/b/c", "//v1/videos", "/console", "/V1/videos"]
+    "path",
+    ["/", "/v1", "/v1/nothing", "/v1/videos/a/b/c", "//v1/videos", "/console", "/V1/videos", "/v1/videos/video_%00"],
 )
 def test_an_unknown_route_is_404_in_json(world: World, path: str) -> None:
     answer = world.http.get(path)

@@ -244,6 +244,7 @@ class Running:
             stopping=worker.stopping,
             reroute=worker.reroute,
             relieve=worker.deliver.relieve,
+            copy_log=worker.database.copy_log,
         )
         self.thread = threading.Thread(target=self.process.run)
 
@@ -331,8 +332,7 @@ def test_what_was_delivered_is_written_down_though_every_thread_waits_for_a_rece
             worker.stopping.set()
         worker.time.on(1)
         assert written.wait(SOON_S)
-        outcomes = sorted(made.outcome for made in worker.world.rows(attempts))
-        assert outcomes == ["delivered", "delivered", "started"]
+        assert sorted(made.outcome for made in worker.world.rows(attempts)) == ["delivered", "delivered", "started"]
         answers.set()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from functools import partial
+from dataclasses import replace
 
 import pytest
 
@@ -12,6 +12,7 @@ from gateway.db.tables import attempts, deliveries, receivers
 from gateway.jobs.ports import AttemptResult, Delivery
 from gateway.webhooks.outcomes import Delivered, Retry
 from gateway.worker.deliver import DeliverStep
+from gateway.worker.turns import TURN_S, Turns
 from tests.worker_remotes import EVENTS, HOOK
 from tests.worker_world import Worker
 
@@ -50,25 +51,45 @@ def test_a_receiver_that_answers_slowly_gives_its_place_back_with_what_was_not_m
     assert sorted(sent.attempt for sent in worker.receiver.sent) == [1] * 10
 
 
-def test_where_receivers_are_slow_few_attempts_are_begun_at_once_and_many_again_where_they_are_quick(
-    worker: Worker,
-) -> None:
-    begun = []
+def took_turns(worker: Worker, *attempts_of_each: int, rounds: int) -> int:
+    """Let turns at receivers pass, with so many attempts in each; how many are begun at once afterwards."""
+    batch = worker.world.outbox.due(
+        worker="w", limit=1, per_receiver=1, in_a_row=1, in_hand={}, lease_s=20, now=worker.time()
+    )[0]
+    turns = worker.deliver.turns
+    for _ in range(rounds):
+        entered = [turns.enter(batch) for _ in attempts_of_each]
+        for turn, count in zip(entered, attempts_of_each, strict=True):
+            turn.begin(worker.time)
+            turn.begun(batch * count)
+            while turn.next():
+                pass
+        worker.time.on(TURN_S)
+        for turn in entered:
+            turns.end(turn)
+    return turns.begun_at_once
 
-    def note(*, took_s: float) -> None:
-        worker.time.on(took_s)
-        begun.append(outcomes(worker)["started"])
 
-    cancelled(worker, 100)
-    worker.receiver.meanwhile = partial(note, took_s=0.3)
-    for _ in range(30):
-        worker.run(worker.deliver, limit=1)
-    assert (begun[0], begun[-1]) == (32, 2)
-    worker.receiver.meanwhile = partial(note, took_s=0.005)
-    for _ in range(9):
-        cancelled(worker, 55)
-        worker.run(worker.deliver, limit=1)
-    assert max(begun[30:]) == 32
+def test_as_many_attempts_are_begun_at_once_as_a_turn_has_time_for(worker: Worker) -> None:
+    cancelled(worker, 1)
+    assert worker.deliver.turns.begun_at_once == 32
+    assert took_turns(worker, *[1] * 32, rounds=8) == 2
+    worker.deliver = replace(worker.deliver, turns=Turns())
+    worker.time.on(60)
+    assert took_turns(worker, *[8] * 32, rounds=8) == 8
+
+
+def test_one_quick_receiver_is_not_held_back_by_many_slow_ones(worker: Worker) -> None:
+    cancelled(worker, 1)
+    assert took_turns(worker, *[1] * 31, 100, rounds=8) == 32
+
+
+def test_a_turn_that_ended_for_want_of_deliveries_tells_nothing_of_the_pace(worker: Worker) -> None:
+    cancelled(worker, 1)
+    for _ in range(20):
+        cancelled(worker, 1)
+        worker.run(worker.deliver)
+    assert worker.deliver.turns.begun_at_once == 32
 
 
 def test_a_failure_ends_the_turn_and_the_rest_is_due_again(worker: Worker) -> None:
@@ -95,7 +116,7 @@ def test_nothing_waits_behind_an_attempt_that_takes_long(worker: Worker) -> None
     thread.start()
     assert stuck.wait(SOON_S)
     worker.time.on(1)
-    worker.deliver.relieve(worker.time())
+    worker.deliver.relieve()
     assert outcomes(worker) == {"delivered": 2, "started": 1}
     others = worker.deliver.claim(worker="a", limit=1, moment=worker.moment())
     for other in others:
@@ -112,11 +133,11 @@ def test_a_turn_that_was_written_down_is_not_written_again_before_its_thread_has
 ) -> None:
     cancelled(worker, 4)
     worker.receiver.answers.extend([YES, NO])
-    monkeypatch.setattr(worker.deliver.turns, "end", lambda _, **__: None)
+    monkeypatch.setattr(worker.deliver.turns, "end", lambda _: None)
     assert worker.run(worker.deliver, limit=1) == 1
     assert len(worker.deliver.claim(worker="b", limit=4, moment=worker.moment())) == 2
     worker.time.on(1)
-    worker.deliver.relieve(worker.time())
+    worker.deliver.relieve()
     assert worker.world.row(receivers).failures == 1
     assert outcomes(worker) == {"delivered": 1, "failed": 1, "started": 2}
 

@@ -215,6 +215,14 @@ def test_gunicorn_lines_go_through_the_same_handler(stream: io.StringIO) -> None
     assert (line["message"], line["logger"]) == ("Listening at: http://127.0.0.1:8080", "gunicorn.error")
 
 
+def test_keys_that_are_no_text_are_told_and_redacted_all_the_same(stream: io.StringIO) -> None:
+    configure_logs(form="json", stream=stream)
+    counts = {("a", 1): 2, 3: "Bearer hunter2hunter2", "b": None}
+    logging.getLogger("gateway").info("counted", extra={"counts": counts})
+    (line,) = lines(stream)
+    assert line["counts"] == {"('a', 1)": 2, "3": "Bearer ***", "b": None}
+
+
 def test_what_a_line_is_given_beside_its_words_are_fields_of_the_json() -> None:
     stream = io.StringIO()
     configure_logs(form="json", stream=stream)
