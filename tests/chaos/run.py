@@ -37,7 +37,7 @@ from tests.e2e.processes import eventually, free_port
 from tests.s3 import Store
 
 KEYS = 3
-SLOTS = 8
+SLOTS = 12
 """Videos in progress at once, per key: the upstream refuses more."""
 
 _CLOCK = Path(__file__).parent / "clock"
