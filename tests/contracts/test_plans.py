@@ -118,15 +118,15 @@ def recorded(database: Database) -> Iterator[list[tuple[str, Any]]]:
         if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
             statements.append((statement, parameters))
 
-    def note_spelled(spelled: Spelled, connection: PoolProxiedConnection, values: Values) -> Callable[[], Any]:
+    def note_spelled(spelled: Spelled, connection: PoolProxiedConnection, values: Values) -> Any:
         statements.append((spelled.sql, spelled.bound(values)))
         return ask(spelled, connection, values)
 
-    ask = Spelled._ask
+    ask = Spelled._rows
     sa.event.listen(database.engine, "before_cursor_execute", note)
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(Spelled, "_ask", note_spelled)  # it goes past the engine's events
+            patch.setattr(Spelled, "_rows", note_spelled)  # it goes past the engine's events
             yield statements
     finally:
         sa.event.remove(database.engine, "before_cursor_execute", note)
