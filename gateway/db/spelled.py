@@ -43,7 +43,10 @@ class Spelled:
 
     def look_up(self, engine: Engine, values: Values) -> Sequence[Values]:
         """Run a SELECT that is its own transaction; return its rows by column, and raise what SQLAlchemy does."""
-        connection = engine.raw_connection()
+        try:
+            connection = engine.raw_connection()
+        except self._driver.Error as error:
+            raise self._told(error, engine.dialect) from error
         try:
             rows = self._rows(connection, values)
         except self._driver.Error as error:

@@ -106,9 +106,11 @@ def test_unavailable_names_no_host_user_or_statement(tmp_path: Path) -> None:
         f"sqlite:////{tmp_path}/none/gateway.db",
         f"postgresql+psycopg://secret-user:secret-word@/x?host={tmp_path}",
     ):
-        with pytest.raises(Unavailable) as refused:
-            answer(Database(url, busy_timeout_s=0.2))
-        assert str(refused.value) == "The database cannot be reached."
+        database = Database(url, busy_timeout_s=0.2)
+        for ask in (answer, lambda database: SqlQueries(database).job("video_1", client=None)):
+            with pytest.raises(Unavailable) as refused:
+                ask(database)
+            assert str(refused.value) == "The database cannot be reached."
 
 
 # -- SQLite ------------------------------------------------------------------------------------------------------------
