@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -11,12 +12,12 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
+from gateway.db.admission import MOST_AT_ONCE, Admission
 from gateway.db.clients import ensure_client
-from gateway.db.conditions import is_unfinished
 from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
-from gateway.db.spelled import Spelled, in_one_go
-from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
+from gateway.db.spelled import Spelled, Values
+from gateway.db.tables import history, idempotency_keys, jobs, objects
 from gateway.db.together import Together
 from gateway.jobs.errors import KeyReused, QueueFull, Refusal, Unavailable
 from gateway.jobs.job import Job
@@ -52,18 +53,16 @@ _EARLIER = (
 _EARLIER_LOCKED = _EARLIER.with_for_update(key_share=True)
 _EARLIER_IF_FREE = _EARLIER.with_for_update(key_share=True, skip_locked=True)
 _MATCH = sa.update(jobs).where(jobs.c.id == sa.bindparam("matched")).values(sdk_retry=sa.bindparam("retry"))
-_LOCK = sa.select(clients.c.name).where(clients.c.name == sa.bindparam("client")).with_for_update(key_share=True)
 _NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
 _HISTORY_COLUMNS = ("job_id", "at", "event", "status_before", "status", "detail")
 
-_MOST_AT_ONCE = 32
 _ROUNDS = 3
 
 
 class _Aside(Enum):
     """Why a wish has no outcome yet."""
 
-    HELD = "somebody holds its client or its earlier video for the moment"
+    HELD = "its client is not let in, or somebody holds its earlier video, for the moment"
     ALONE = "what it came with could not be done together"
 
 
@@ -78,47 +77,41 @@ class _Wish:
     max_unfinished: int
     now: float
 
+    @property
+    def looks_for_equals(self) -> bool:
+        """Whether it may be answered with a video that an earlier request made."""
+        return self.idempotency_key is not None or self.sdk_retry > 0
+
 
 _Outcome: TypeAlias = Acceptance | Refusal | _Aside
 
 
-def _free(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str]:
-    """Lock clients in the order of their names, as everybody locks several; who is held by somebody is left out."""
-    wanted = clients.c.name.in_(list(names))
-    return sa.select(clients.c.name).where(wanted).order_by(clients.c.name).with_for_update(
-        key_share=True, skip_locked=True
-    )  # fmt: skip
-
-
-def _unfinished(names: Iterable[str | sa.BindParameter[str]]) -> sa.Select[str, int]:
-    """Count the unfinished jobs of clients."""
-    wanted = jobs.c.client.in_(list(names))
-    return sa.select(jobs.c.client, sa.func.count()).where(wanted, is_unfinished()).group_by(jobs.c.client)
+def _of_json(table: sa.Table, columns: Sequence[str], name: str) -> sa.Insert:
+    """Insert what a parameter holds as a list of objects: one plan for any number of rows, and little to bind."""
+    rows = sa.func.json_populate_recordset(sa.literal_column(f"NULL::{table.name}"), sa.bindparam(name))
+    row = rows.table_valued(*columns).alias(f"{name}_rows")
+    return sa.insert(table).from_select(columns, sa.select(*(row.c[column] for column in columns)))
 
 
 class _Statements:
     """The statements of the usual case, spelled out for an engine."""
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
-        self.new_job = Spelled(_NEW_JOB, dialect, columns=[column.name for column in jobs.columns])
-        self.new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
-        self._of_clients: dict[tuple[object, int], Spelled] = {}
+        columns = [column.name for column in jobs.columns]
+        self._both: Spelled | None = None
+        if dialect.name == "postgresql":
+            accepted = _of_json(jobs, columns, "new").cte("accepted")
+            self._both = Spelled(_of_json(history, _HISTORY_COLUMNS, "first").add_cte(accepted), dialect)
+        self._new_job = Spelled(_NEW_JOB, dialect, columns=columns)
+        self._new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
 
-    def locked(self, connection: Connection, names: Collection[str]) -> Mapping[str, int]:
-        """Lock those of the clients whom nobody holds; return them with the number of their unfinished jobs."""
-        locked = [row[0] for row in self._ask(_free, connection, names)]
-        # By a statement of its own: on PostgreSQL one sees what was there when it began. And not sent along with the
-        # first: of a process that froze between the two, the server would not take the locks back.
-        counted = dict(self._ask(_unfinished, connection, locked)) if locked else {}
-        return {name: counted.get(name, 0) for name in locked}
-
-    def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
-        spelled = self._of_clients.get((statement, len(names)))
-        if spelled is None:
-            places = [sa.bindparam(f"c{number}", type_=sa.Text) for number in range(len(names))]
-            spelled = self._of_clients[statement, len(names)] = Spelled(statement(places), self._dialect)
-        return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
+    def write(self, connection: Connection, new: Sequence[Values], first: Sequence[Values]) -> None:
+        """Write jobs and the first lines of their history: on PostgreSQL by one statement, in one journey there."""
+        if self._both is not None:
+            self._both.run(connection, [{"new": json.dumps(new), "first": json.dumps(first)}])
+        else:
+            self._new_job.run(connection, new)
+            self._new_history.run(connection, first)
 
 
 class SqlInbox:
@@ -131,7 +124,8 @@ class SqlInbox:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._statements = _Statements(database.engine.dialect)
-        self._together = Together(self._accept, most=_MOST_AT_ONCE, patience_s=database.busy_timeout_s)
+        self._admission = Admission(database.engine.dialect)
+        self._together = Together(self._accept, most=MOST_AT_ONCE, patience_s=database.busy_timeout_s)
 
     def accept(
         self,
@@ -154,7 +148,7 @@ class SqlInbox:
         )
         accepted: _Outcome = _Aside.HELD
         rounds = 0
-        # Another process lets a client's row go within milliseconds: the next round costs less than waiting alone.
+        # Another process is done with a client within milliseconds: the next round costs less than waiting alone.
         while accepted is _Aside.HELD and rounds < _ROUNDS:
             accepted, rounds = self._together.do(wish), rounds + 1
         if isinstance(accepted, _Aside):
@@ -167,8 +161,10 @@ class SqlInbox:
         """Return what became of each."""
         try:
             with self._database.write() as connection:
-                locked = self._statements.locked(connection, {wish.job.client for wish in wishes})
-                round_ = _Round(connection, self._statements, locked)
+                bounds = {wish.job.client: wish.max_unfinished for wish in wishes}
+                alone = {wish.job.client for wish in wishes if wish.looks_for_equals}
+                let_in = self._admission.let_in(connection, bounds, alone=alone)
+                round_ = _Round(connection, self._statements, let_in)
                 accepted = [round_.outcome(wish) for wish in wishes]
                 round_.write()
         except Unavailable as error:
@@ -181,11 +177,9 @@ class SqlInbox:
 
     def _accept_one(self, wish: _Wish) -> Acceptance | Refusal:
         with self._database.write() as connection:
-            client = {"client": wish.job.client}
-            if connection.scalar(_LOCK, client) is None:
-                ensure_client(connection, wish.job.client, wish.now)
-                connection.execute(_LOCK, client)
-            round_ = _Round(connection, None, _counted(connection, wish.job.client))
+            ensure_client(connection, wish.job.client, wish.now)
+            unfinished = self._admission.wait(connection, wish.job.client)
+            round_ = _Round(connection, None, {wish.job.client: unfinished})
             accepted = round_.outcome(wish)
             round_.write()
         return Unavailable("The database is busy.", code="unavailable") if isinstance(accepted, _Aside) else accepted
@@ -212,17 +206,13 @@ class SqlInbox:
 
 
 class _Round:
-    """Several requests in one transaction in which the rows of their clients are locked.
+    """Several requests in one transaction, of clients who are let in."""
 
-    So one request of a client is let in at a time: what counts its videos or looks for equal ones must see all before
-    it. Rows that merely refer to a client (a delivery, say) are not held up by that.
-    """
-
-    def __init__(self, connection: Connection, quick: _Statements | None, locked: Mapping[str, int]) -> None:
-        """`locked` are the clients, with the number of their unfinished jobs."""
+    def __init__(self, connection: Connection, quick: _Statements | None, let_in: Mapping[str, int]) -> None:
+        """`let_in` are the clients, with the number of their unfinished jobs."""
         self._connection = connection
         self._quick = quick
-        self._unfinished = dict(locked)
+        self._unfinished = dict(let_in)
         self._jobs: list[dict[str, Any]] = []
         self._history: list[dict[str, Any]] = []
 
@@ -247,9 +237,7 @@ class _Round:
         if not self._jobs:
             return
         if self._quick is not None:
-            with in_one_go(self._connection):
-                self._quick.new_job.run(self._connection, self._jobs)
-                self._quick.new_history.run(self._connection, self._history)
+            self._quick.write(self._connection, self._jobs, self._history)
         else:
             self._connection.execute(_NEW_JOB, self._jobs)
             self._connection.execute(_NEW_HISTORY, self._history)
@@ -257,7 +245,7 @@ class _Round:
 
     def _earlier(self, wish: _Wish) -> Job | _Aside | None:
         client, key = wish.job.client, wish.idempotency_key
-        if key is None and not wish.sdk_retry:
+        if not wish.looks_for_equals:
             return None
         self.write()  # an equal one may be among those before it
         if key is not None:
@@ -283,10 +271,6 @@ class _Round:
         if wish.idempotency_key is not None:
             self.write()
             _remember(self._connection, job, wish.request_hash, wish.idempotency_key, wish.now)
-
-
-def _counted(connection: Connection, client: str) -> Mapping[str, int]:
-    return {client: 0} | {row[0]: row[1] for row in connection.execute(_unfinished([client]))}
 
 
 def _replayed(connection: Connection, client: str, request_hash: str, key: str, now: float) -> Job | None:

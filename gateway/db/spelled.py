@@ -7,8 +7,8 @@ otherwise: whoever runs these repeats what failed in the usual way, which transl
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 import sqlalchemy as sa
@@ -69,11 +69,11 @@ class Spelled:
 
     def run(self, connection: Connection, several: Sequence[Values]) -> None:
         """Run it once for each of several sets of values."""
-        cursor = connection.connection.cursor()
-        try:
-            cursor.executemany(self.sql, [self.bound(values) for values in several])
-        finally:
-            cursor.close()
+        with closing(connection.connection.cursor()) as cursor:
+            if len(several) == 1:  # psycopg would open a pipeline for it
+                cursor.execute(self.sql, self.bound(several[0]))
+            else:
+                cursor.executemany(self.sql, [self.bound(values) for values in several])
 
     def _by_column(self, row: Sequence[Any]) -> Values:
         columns = zip(self._columns, row, strict=True)
@@ -84,16 +84,6 @@ class Spelled:
         spelled = {name: self._json(values[name]) for name in self._json_names if values[name] is not None}
         told = {**values, **spelled}
         return told if self._order is None else tuple(map(told.__getitem__, self._order))
-
-
-@contextmanager
-def in_one_go(connection: Connection) -> Iterator[None]:
-    """Send what is run within to PostgreSQL together: one journey there and back, instead of one for each statement."""
-    if connection.dialect.name != "postgresql":
-        yield
-        return
-    with connection.connection.dbapi_connection.pipeline():  # type: ignore[union-attr]
-        yield
 
 
 def _json_of(dialect: Dialect) -> Callable[[Any], Any]:

@@ -48,8 +48,8 @@ def _next_clients(connection: Connection, lane: Lane, limit: int, now: float) ->
     names = connection.scalars(
         sa.select(clients.c.name).where(some).order_by(clients.c.turn, clients.c.name).limit(limit)
     ).all()
-    # Locked in the order of their names: lanes that share clients must not wait for each other in a circle. And before
-    # any job, as accepting does.
+    # Locked in the order of their names, and before any job: lanes that share clients must not wait for each other in a
+    # circle.
     connection.execute(
         sa.select(clients.c.name)
         .where(clients.c.name.in_(names))

@@ -10,7 +10,9 @@ from typing import TypeVar
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
+from gateway.db.admission import Admission
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
 from gateway.jobs.job import Reference
@@ -272,7 +274,13 @@ def everybody_waits(world: World, count: int) -> None:
         pause.wait(0.01)
 
 
-def somebody_waits_for_a_row(world: World) -> None:
+def let_in(world: World, connection: Connection, client: str, *, alone: bool) -> bool:
+    """Let a request of another process in, for as long as the transaction lasts."""
+    admission = Admission(world.database.engine.dialect)
+    return client in admission.let_in(connection, {client: 1000}, alone={client} if alone else set())
+
+
+def somebody_waits_for_a_lock(world: World) -> None:
     waiting = sa.text(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
@@ -319,16 +327,59 @@ def test_equal_requests_that_wait_together_make_one_video(world: World) -> None:
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
-def test_a_client_whose_row_is_held_holds_up_nobody_but_itself(world: World) -> None:
+def test_a_client_whose_row_is_held_is_let_in_all_the_same(world: World) -> None:
+    post(world, "ann", key=None)
+    with world.database.write() as connection:
+        connection.execute(sa.update(clients).values(turn=7).where(clients.c.name == "ann"))
+        assert not post(world, "ann", key=None).replayed
+        assert not post(world, "ann", key="k").replayed
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+@pytest.mark.parametrize("key", [None, "k"])
+def test_a_client_of_whom_one_is_let_in_alone_holds_up_nobody_but_itself(world: World, key: str | None) -> None:
     for client in ("ann", "bob"):
         post(world, client, key=None)
     with ThreadPoolExecutor(1) as pool:
         with world.database.write() as connection:
-            connection.execute(sa.update(clients).values(turn=7).where(clients.c.name == "ann"))
-            held = pool.submit(post, world, "ann", key=None)
-            assert not post(world, "bob", key=None).replayed
+            assert let_in(world, connection, "ann", alone=True)
+            held = pool.submit(post, world, "ann", key=key)
+            somebody_waits_for_a_lock(world)
+            assert not post(world, "bob", key=key).replayed
             assert not held.done()
         assert not held.result(20).replayed
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+def test_who_looks_for_nothing_is_let_in_beside_others_and_who_looks_for_an_equal_is_not(world: World) -> None:
+    post(world, "ann", key=None)
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write() as connection:
+            assert let_in(world, connection, "ann", alone=False)
+            assert not post(world, "ann", key=None).replayed
+            looks = pool.submit(post, world, "ann", key="k")
+            somebody_waits_for_a_lock(world)
+            assert not looks.done()
+        assert not looks.result(20).replayed
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
+def test_near_its_bound_a_client_is_let_in_alone_and_with_room_beside_others_again(world: World) -> None:
+    made = [post(world, "ann", key=None, max_unfinished=514).job for _ in range(2)]
+    with ThreadPoolExecutor(1) as pool:
+        with world.database.write() as connection:
+            assert let_in(world, connection, "ann", alone=False)
+            assert not post(world, "ann", key=None, max_unfinished=514).replayed
+            near = pool.submit(post, world, "ann", key=None, max_unfinished=514)
+            somebody_waits_for_a_lock(world)
+            assert not near.done()
+        assert not near.result(20).replayed
+    for job in made:
+        world.recorder.cancel(job.id, client="ann", now=NOW)
+    post(world, "ann", key=None, max_unfinished=515)
+    with world.database.write() as connection:
+        assert let_in(world, connection, "ann", alone=False)
+        assert not post(world, "ann", key=None, max_unfinished=516).replayed
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
@@ -339,7 +390,7 @@ def test_a_retry_whose_video_is_held_holds_up_nobody_but_itself(world: World) ->
         with world.database.write() as connection:
             connection.execute(sa.update(jobs).values(progress=7).where(jobs.c.id == first.job.id))
             held = pool.submit(post, world, "ann", key=None, sdk_retry=1)
-            somebody_waits_for_a_row(world)
+            somebody_waits_for_a_lock(world)
             assert not post(world, "bob", key=None).replayed
             assert not held.done()
         retried = held.result(20)
