@@ -20,6 +20,7 @@ from gateway.upstreams.port import (
     Unknown,
 )
 from gateway.worker.abandoned import AbandonedStep
+from gateway.worker.concurrency import Concurrency
 from gateway.worker.deliver import DeliverStep
 from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
@@ -196,6 +197,7 @@ class Worker:
             wall=self.time,
             jitter=lambda: self.jitter,
             wake=partial(self.wakes.wake, DELIVER),
+            concurrency=Concurrency(least=32, most=32, cpu_time=lambda: 0.0, clock=self.time),
         )
         self.housekeeping = Housekeeping(
             claims=self.world.claims,

@@ -24,9 +24,19 @@ from gateway.outbound.session import Reply
 from gateway.pictures.reader import ImageReader
 from gateway.webhooks.sender import Sender
 from gateway.wiring.installation import Installation
-from gateway.wiring.sizes import CLEANERS, DELIVERERS, POLLERS, RECONCILERS, ROUNDERS, SUBMITTERS, TRANSFERS
+from gateway.wiring.sizes import (
+    CLEANERS,
+    DELIVERERS,
+    POLLERS,
+    QUICK_DELIVERERS,
+    RECONCILERS,
+    ROUNDERS,
+    SUBMITTERS,
+    TRANSFERS,
+)
 from gateway.wiring.upstreams import ConfiguredUpstream
 from gateway.worker.abandoned import AbandonedStep
+from gateway.worker.concurrency import Concurrency
 from gateway.worker.deliver import DeliverStep
 from gateway.worker.failover import Failover
 from gateway.worker.housekeeping import Housekeeping
@@ -242,4 +252,5 @@ def _deliver(
         wall=clock.wall,
         jitter=random.random,
         wake=partial(wakes.wake, DELIVER),
+        concurrency=Concurrency(least=QUICK_DELIVERERS, most=DELIVERERS),
     )

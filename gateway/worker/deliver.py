@@ -18,6 +18,7 @@ from gateway.jobs.view import urls
 from gateway.observability.metrics import Metrics
 from gateway.webhooks import events, schedule
 from gateway.webhooks.outcomes import Delivered, Gone, Outcome, Retry
+from gateway.worker.concurrency import Concurrency
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
@@ -68,10 +69,12 @@ class DeliverStep:
     """Return a random number from 0 to 1."""
     wake: Callable[[], None]
     """Asks for this step: a receiver has a place free again, and perhaps more is due for it."""
+    concurrency: Concurrency
     turns: Turns = field(default_factory=Turns)
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due deliveries, a few batches for each receiver."""
+        limit = min(limit, self.concurrency.room(self.turns.busy(), wanted=self.turns.more_due))
         batches = self.outbox.due(
             worker=worker,
             limit=limit,
@@ -81,6 +84,7 @@ class DeliverStep:
             lease_s=self.limits.delivery_lease_s,
             now=moment(),
         )
+        self.turns.more_due = len(batches) >= limit
         return [partial(self.run, self.turns.enter(batch), worker, moment) for batch in batches]
 
     def relieve(self) -> None:
@@ -100,7 +104,7 @@ class DeliverStep:
                 done = self._make(turn, worker, moment)
         finally:
             self.turns.end(turn)
-        if not done:
+        if not done or self.turns.more_due:
             self.wake()
 
     def _make(self, turn: Turn, worker: str, moment: Moment) -> bool:

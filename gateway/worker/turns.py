@@ -73,6 +73,8 @@ class Turns:
         self._lock = threading.Lock()
         self._turns: set[Turn] = set()
         self._attempts_a_turn = float(MOST_BEGUN)
+        self.more_due = False
+        """Whether the last claim took all that it might: then more is due for another receiver, as far as is known."""
 
     @property
     def begun_at_once(self) -> int:
@@ -96,6 +98,11 @@ class Turns:
             if turn.over:  # else it only tells of how many there were
                 weight = min(1.0, turn.attempts / _SMOOTHED_OVER)
                 self._attempts_a_turn += (turn.attempts - self._attempts_a_turn) * weight
+
+    def busy(self) -> int:
+        """Return how many turns have time left: beyond it a thread waits for a receiver, and needs no interpreter."""
+        with self._lock:
+            return sum(not turn.over for turn in self._turns)
 
     def in_hand(self) -> Mapping[tuple[str, str], int]:
         """Return how many turns there are at each receiver, by client and receiver."""

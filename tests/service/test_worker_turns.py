@@ -11,6 +11,7 @@ import pytest
 from gateway.db.tables import attempts, deliveries, receivers
 from gateway.jobs.ports import AttemptResult, Delivery
 from gateway.webhooks.outcomes import Delivered, Retry
+from gateway.worker.concurrency import Concurrency
 from gateway.worker.deliver import DeliverStep
 from gateway.worker.turns import TURN_S, Turns
 from tests.worker_remotes import EVENTS, HOOK
@@ -168,3 +169,60 @@ def test_a_slow_receiver_gets_at_most_four_attempts_at_once(worker: Worker) -> N
         worker.world.recorder.cancel(job.id, client="ann", now=worker.time())
     assert len(worker.deliver.claim(worker="a", limit=20, moment=worker.moment())) == 4
     assert worker.deliver.claim(worker="b", limit=20, moment=worker.moment()) == []
+
+
+def bounded(worker: Worker, *, busy: bool) -> None:
+    """Let two turns begin at once, and up to eight where the process has time for more."""
+    bound = Concurrency(least=2, most=8, cpu_time=worker.time if busy else lambda: 0.0, clock=worker.time)
+    worker.deliver = replace(worker.deliver, concurrency=bound)
+
+
+def begun(worker: Worker) -> int:
+    """How many turns the worker begins now; their receivers hang."""
+    turns = worker.deliver.turns
+    before = set(turns._turns)
+    worker.deliver.claim(worker="a", limit=20, moment=worker.moment())
+    new = turns._turns - before
+    for turn in new:
+        turn.begin(worker.time)
+    return len(new)
+
+
+def receivers_of_one_each(worker: Worker, count: int) -> None:
+    for number in range(count):
+        cancelled(worker, 1, url=f"https://hooks{number}.example.com/")
+
+
+def test_while_the_process_has_time_more_receivers_get_their_turn_at_once(worker: Worker) -> None:
+    receivers_of_one_each(worker, 9)
+    bounded(worker, busy=False)
+    assert begun(worker) == 2
+    worker.time.on(0.125)
+    assert begun(worker) == 5
+
+
+def test_a_busy_process_begins_no_more_than_it_can_serve(worker: Worker) -> None:
+    receivers_of_one_each(worker, 9)
+    bounded(worker, busy=True)
+    assert begun(worker) == 2
+    worker.time.on(0.125)
+    assert begun(worker) == 0
+
+
+def test_receivers_that_hang_keep_no_others_from_their_turn_in_a_busy_process(worker: Worker) -> None:
+    receivers_of_one_each(worker, 5)
+    bounded(worker, busy=True)
+    for turns in (2, 2, 1):
+        assert begun(worker) == turns
+        worker.time.on(TURN_S)
+
+
+def test_where_more_was_due_the_end_of_a_turn_asks_for_the_next(worker: Worker) -> None:
+    receivers_of_one_each(worker, 3)
+    bounded(worker, busy=True)
+    woken: list[str] = []
+    worker.deliver = replace(worker.deliver, wake=lambda: woken.append("deliver"))
+    assert worker.run(worker.deliver, limit=20) == 2
+    assert len(woken) == 2
+    assert worker.run(worker.deliver, limit=20) == 1
+    assert len(woken) == 2
