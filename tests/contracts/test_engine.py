@@ -37,6 +37,7 @@ def test_a_write_waits_for_another_process_no_longer_than_the_busy_timeout(
     impatient = open_database(busy_timeout_s=0.2)
     with world.database.write() as connection:
         connection.execute(sa.update(clients).values(turn=7))
+        connection.execute(sa.select(clients.c.name).with_for_update())  # against whoever refers to a client, too
         started = time.monotonic()
         with pytest.raises(Unavailable) as refused:
             post(impatient)
@@ -313,7 +314,8 @@ def test_a_transaction_that_froze_loses_its_locks_and_says_so(postgres: Database
         with postgres.write() as connection:
             connection.execute(sa.text("SET idle_in_transaction_session_timeout = 20"))
             connection.execute(sa.update(clients).values(turn=7))
-            post(postgres)  # by another connection: waits until the server has ended the frozen one
+            with postgres.write() as other:  # waits until the server has ended the frozen one
+                other.execute(sa.update(clients).values(turn=9))
             connection.execute(sa.update(clients).values(turn=8))
 
     with pytest.raises(Unavailable):
