@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeVar
 
 import pytest
@@ -13,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from gateway.db.admission import Admission
+from gateway.db.engine import Database
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
 from gateway.jobs.job import Reference
@@ -324,6 +326,25 @@ def test_equal_requests_that_wait_together_make_one_video(world: World) -> None:
     results = held_up(world, lambda _: post(world, key="same"), threads=6)
     assert sorted(result.replayed for result in results if isinstance(result, Acceptance)) == [False] + [True] * 5
     assert len(world.rows(jobs)) == 2
+
+
+def test_equal_requests_to_two_processes_make_one_video(world: World, open_database: Callable[..., Database]) -> None:
+    worlds = world, World(open_database())
+    post(world, key=None)
+    for key in map(str, range(20)):
+        results = race(partial(lambda key, number: post(worlds[number], key=key), key), threads=2)
+        assert {result.replayed for result in results if isinstance(result, Acceptance)} == {False, True}
+    assert len(world.rows(jobs)) == 1 + 20
+
+
+def test_two_processes_fill_a_queue_exactly(world: World, open_database: Callable[..., Database]) -> None:
+    worlds = world, World(open_database())
+    post(world, key=None)
+    for full in range(2, 22):
+        results = race(
+            partial(lambda full, number: post(worlds[number], key=None, max_unfinished=full), full), threads=2
+        )
+        assert {type(result).__name__ for result in results} == {"Acceptance", "QueueFull"}
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
