@@ -13,13 +13,8 @@ from gateway.db.conditions import is_unfinished
 from gateway.db.spelled import Spelled
 from gateway.db.tables import clients, jobs
 
-MOST_AT_ONCE = 32
-"""Requests that one process lets in together."""
-
-_PROCESSES = 16
-_ROOM = MOST_AT_ONCE * _PROCESSES
-"""Whoever may have so many more unfinished jobs stays within its bound, whatever so many processes let in beside each
-other; who may not is counted exactly."""
+PROCESSES = 16
+"""That many processes may let requests of one client in at the very same moment without exceeding its bound."""
 
 _LOCKS: sa.ColumnElement[int] = sa.literal_column("7405871", sa.Integer)
 """The advisory locks of clients: a class of their own, beside those of one number."""
@@ -28,45 +23,55 @@ _Names = Iterable[str | sa.BindParameter[str]]
 
 
 class Admission:
-    """Lets requests in for as long as a transaction lasts. For one thread at a time, but for `wait`.
+    """Lets requests in for as long as a transaction lasts.
 
-    What looks for an equal request, or counts a client's unfinished jobs exactly, is let in alone: it must see all that
-    were before it. Everything else is let in beside others, but not beside one that is alone. Nobody waits, so a
-    process that froze holds up only those who share a client with what it was about.
+    What looks for an equal request, or has to count a client's unfinished jobs exactly, is let in alone: it must see
+    all that were before it. Everything else is let in beside others, but not beside one that is alone.
 
-    On PostgreSQL these are advisory locks: those on rows are written to the disk, and would wait for workers who move
-    the turns of clients. SQLite lets one transaction write at a time, so there all are alone.
+    On PostgreSQL these are advisory locks: those on rows would wait for workers, who move the turns of clients. SQLite
+    lets one transaction write at a time, so there all are alone.
     """
 
-    def __init__(self, dialect: Dialect) -> None:
+    def __init__(self, dialect: Dialect, *, at_once: int) -> None:
+        """`at_once`: how many requests a process lets in together."""
         self._dialect = dialect
+        self._room = at_once * PROCESSES
+        """Whoever may have so many more unfinished jobs need not be counted exactly."""
         self._spelled: dict[tuple[object, int], Spelled] = {}
         self._near: set[str] = set()
-        """Clients who are near their bound, as far as this process knows."""
+        """Clients who are nearer to their bound than that, as far as this process knows."""
 
     def let_in(self, connection: Connection, bounds: Mapping[str, int], *, alone: AbstractSet[str]) -> dict[str, int]:
-        """Return those who are let in, with the number of their unfinished jobs. A new client never is.
+        """Return those who are let in at once, with the number of their unfinished jobs; a new client never is.
 
-        `bounds` are the clients, with how many unfinished jobs they may have.
+        `bounds` are the clients, with how many unfinished jobs they may have. Nobody waits, so that a process that
+        froze holds up only those who share a client with what it was about. For one thread at a time.
         """
         if self._dialect.name != "postgresql":
             return dict(self._ask(_counted_each, connection, bounds))
         alone = (alone | self._near) & bounds.keys()
         counted = self._alone(connection, alone)
-        self._near -= {client for client, count in counted.items() if _has_room(count, bounds[client])}
+        self._near -= {client for client, count in counted.items() if self._has_room(count, bounds[client])}
         for client, count in self._beside(connection, bounds.keys() - alone).items():
-            if _has_room(count, bounds[client]):
+            if self._has_room(count, bounds[client]):
                 counted[client] = count
             else:
                 self._near.add(client)
         return counted
 
-    def wait(self, connection: Connection, client: str) -> int:
-        """Let a request in alone, as soon as nobody else is; return the number of its client's unfinished jobs."""
+    def wait(self, connection: Connection, client: str, bound: int, *, alone: bool) -> int | None:
+        """Let a request in as soon as it may be; return the number of its client's unfinished jobs.
+
+        None where it must be let in alone, since its client is near its bound: in another transaction, for two who
+        hold a lock together and both want it alone would wait for each other.
+        """
         if self._dialect.name == "postgresql":
-            connection.execute(_WAIT, {"client": client})
+            connection.execute(_WAIT_ALONE if alone else _WAIT_BESIDE, {"client": client})
         row = connection.execute(_counted([client])).one_or_none()
-        return row[1] if row is not None else 0
+        count = row[1] if row is not None else 0
+        if alone or self._dialect.name != "postgresql" or self._has_room(count, bound):
+            return count
+        return None
 
     def _alone(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
         taken = [name for name, ours in self._ask(_taken_alone, connection, names) if ours]
@@ -76,6 +81,9 @@ class Admission:
 
     def _beside(self, connection: Connection, names: Collection[str]) -> dict[str, int]:
         return {name: count for name, count, ours in self._ask(_taken_beside, connection, names) if ours}
+
+    def _has_room(self, count: int, bound: int) -> bool:
+        return bound - count >= self._room
 
     def _ask(self, statement: Callable[..., Any], connection: Connection, names: Collection[str]) -> Sequence[Any]:
         if not names:
@@ -87,12 +95,10 @@ class Admission:
         return spelled.rows(connection, {f"c{number}": name for number, name in enumerate(names)})
 
 
-def _has_room(count: int, bound: int) -> bool:
-    return bound - count >= _ROOM
-
-
 _OF_CLIENT = sa.func.hashtext(clients.c.name)
-_WAIT = sa.select(sa.func.pg_advisory_xact_lock(_LOCKS, sa.func.hashtext(sa.bindparam("client", type_=sa.Text))))
+_OF_NAMED = sa.func.hashtext(sa.bindparam("client", type_=sa.Text))
+_WAIT_ALONE = sa.select(sa.func.pg_advisory_xact_lock(_LOCKS, _OF_NAMED))
+_WAIT_BESIDE = sa.select(sa.func.pg_advisory_xact_lock_shared(_LOCKS, _OF_NAMED))
 _COUNT = sa.select(sa.func.count()).where(jobs.c.client == clients.c.name, is_unfinished()).label("unfinished")
 
 

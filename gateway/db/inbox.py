@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, TypeAlias
@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Dialect
 
-from gateway.db.admission import MOST_AT_ONCE, Admission
+from gateway.db.admission import Admission
 from gateway.db.clients import ensure_client
 from gateway.db.engine import Database, insert
 from gateway.db.rows import job_of, values_of
@@ -57,6 +57,7 @@ _NEW_JOB, _NEW_HISTORY = sa.insert(jobs), sa.insert(history)
 _HISTORY_COLUMNS = ("job_id", "at", "event", "status_before", "status", "detail")
 
 _ROUNDS = 3
+_MOST_AT_ONCE = 32
 
 
 class _Aside(Enum):
@@ -93,25 +94,26 @@ def _of_json(table: sa.Table, columns: Sequence[str], name: str) -> sa.Insert:
     return sa.insert(table).from_select(columns, sa.select(*(row.c[column] for column in columns)))
 
 
-class _Statements:
-    """The statements of the usual case, spelled out for an engine."""
+_Write: TypeAlias = Callable[[Connection, Sequence[Values], Sequence[Values]], None]
 
-    def __init__(self, dialect: Dialect) -> None:
-        columns = [column.name for column in jobs.columns]
-        self._both: Spelled | None = None
-        if dialect.name == "postgresql":
-            accepted = _of_json(jobs, columns, "new").cte("accepted")
-            self._both = Spelled(_of_json(history, _HISTORY_COLUMNS, "first").add_cte(accepted), dialect)
-        self._new_job = Spelled(_NEW_JOB, dialect, columns=columns)
-        self._new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
 
-    def write(self, connection: Connection, new: Sequence[Values], first: Sequence[Values]) -> None:
-        """Write jobs and the first lines of their history: on PostgreSQL by one statement, in one journey there."""
-        if self._both is not None:
-            self._both.run(connection, [{"new": json.dumps(new), "first": json.dumps(first)}])
-        else:
-            self._new_job.run(connection, new)
-            self._new_history.run(connection, first)
+def _quick_write(dialect: Dialect) -> _Write:
+    """Return how several jobs and the first lines of their history are written, spelled out for an engine."""
+    columns = [column.name for column in jobs.columns]
+    if dialect.name == "postgresql":
+        # By one statement, in one journey there: of a process that froze between two, the server would not take back
+        # what it holds.
+        accepted = _of_json(jobs, columns, "new").cte("accepted")
+        both = Spelled(_of_json(history, _HISTORY_COLUMNS, "first").add_cte(accepted), dialect)
+        return lambda connection, new, first: both.run(connection, {"new": json.dumps(new), "first": json.dumps(first)})
+    new_job = Spelled(_NEW_JOB, dialect, columns=columns)
+    new_history = Spelled(_NEW_HISTORY, dialect, columns=_HISTORY_COLUMNS)
+
+    def write(connection: Connection, new: Sequence[Values], first: Sequence[Values]) -> None:
+        new_job.run_each(connection, new)
+        new_history.run_each(connection, first)
+
+    return write
 
 
 class SqlInbox:
@@ -121,11 +123,13 @@ class SqlInbox:
     are shared. None is answered before it is committed.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, at_once: int = _MOST_AT_ONCE) -> None:
+        """`at_once`: how many threads may accept at a time."""
         self._database = database
-        self._statements = _Statements(database.engine.dialect)
-        self._admission = Admission(database.engine.dialect)
-        self._together = Together(self._accept, most=MOST_AT_ONCE, patience_s=database.busy_timeout_s)
+        self._quick_write = _quick_write(database.engine.dialect)
+        at_once = min(at_once, _MOST_AT_ONCE)
+        self._admission = Admission(database.engine.dialect, at_once=at_once)
+        self._together = Together(self._accept, most=at_once, patience_s=database.busy_timeout_s)
 
     def accept(
         self,
@@ -164,7 +168,7 @@ class SqlInbox:
                 bounds = {wish.job.client: wish.max_unfinished for wish in wishes}
                 alone = {wish.job.client for wish in wishes if wish.looks_for_equals}
                 let_in = self._admission.let_in(connection, bounds, alone=alone)
-                round_ = _Round(connection, self._statements, let_in)
+                round_ = _Round(connection, self._quick_write, let_in)
                 accepted = [round_.outcome(wish) for wish in wishes]
                 round_.write()
         except Unavailable as error:
@@ -176,13 +180,20 @@ class SqlInbox:
         return accepted
 
     def _accept_one(self, wish: _Wish) -> Acceptance | Refusal:
-        with self._database.write() as connection:
-            ensure_client(connection, wish.job.client, wish.now)
-            unfinished = self._admission.wait(connection, wish.job.client)
-            round_ = _Round(connection, None, {wish.job.client: unfinished})
-            accepted = round_.outcome(wish)
-            round_.write()
-        return Unavailable("The database is busy.", code="unavailable") if isinstance(accepted, _Aside) else accepted
+        client = wish.job.client
+        # Who need not be alone does not wait for that: those who come meanwhile would all have to wait behind it.
+        for alone in (True,) if wish.looks_for_equals else (False, True):
+            with self._database.write() as connection:
+                ensure_client(connection, client, wish.now)
+                unfinished = self._admission.wait(connection, client, wish.max_unfinished, alone=alone)
+                if unfinished is None:
+                    continue
+                round_ = _Round(connection, None, {client: unfinished})
+                accepted = round_.outcome(wish)
+                round_.write()
+            if not isinstance(accepted, _Aside):
+                return accepted
+        return Unavailable("The database is busy.", code="unavailable")
 
     def replay(self, client: str, *, request_hash: str, idempotency_key: str, now: float) -> Job | None:
         """Return the job that this key made before, if it did; raises KeyReused."""
@@ -208,7 +219,7 @@ class SqlInbox:
 class _Round:
     """Several requests in one transaction, of clients who are let in."""
 
-    def __init__(self, connection: Connection, quick: _Statements | None, let_in: Mapping[str, int]) -> None:
+    def __init__(self, connection: Connection, quick: _Write | None, let_in: Mapping[str, int]) -> None:
         """`let_in` are the clients, with the number of their unfinished jobs."""
         self._connection = connection
         self._quick = quick
@@ -237,7 +248,7 @@ class _Round:
         if not self._jobs:
             return
         if self._quick is not None:
-            self._quick.write(self._connection, self._jobs, self._history)
+            self._quick(self._connection, self._jobs, self._history)
         else:
             self._connection.execute(_NEW_JOB, self._jobs)
             self._connection.execute(_NEW_HISTORY, self._history)

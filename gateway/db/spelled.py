@@ -25,7 +25,7 @@ class Spelled:
         compiled = statement.compile(dialect=dialect, column_keys=columns)  # type: ignore[attr-defined]
         self.sql = str(compiled)
         self._order: Sequence[str] | None = compiled.positiontup
-        self._json = _json_of(dialect)
+        self._json = json.JSONEncoder().encode
         self._json_names = [name for name, bound in compiled.binds.items() if isinstance(bound.type, sa.JSON)]
         self._statement = statement
         self._driver = dialect.loaded_dbapi
@@ -67,13 +67,15 @@ class Spelled:
             self.sql, None, error, self._driver.Error, hide_parameters=True, dialect=dialect
         )
 
-    def run(self, connection: Connection, several: Sequence[Values]) -> None:
+    def run(self, connection: Connection, values: Values) -> None:
+        """Run a statement that returns no rows."""
+        with closing(connection.connection.cursor()) as cursor:
+            cursor.execute(self.sql, self.bound(values))
+
+    def run_each(self, connection: Connection, several: Sequence[Values]) -> None:
         """Run it once for each of several sets of values."""
         with closing(connection.connection.cursor()) as cursor:
-            if len(several) == 1:  # psycopg would open a pipeline for it
-                cursor.execute(self.sql, self.bound(several[0]))
-            else:
-                cursor.executemany(self.sql, [self.bound(values) for values in several])
+            cursor.executemany(self.sql, [self.bound(values) for values in several])
 
     def _by_column(self, row: Sequence[Any]) -> Values:
         columns = zip(self._columns, row, strict=True)
@@ -84,14 +86,6 @@ class Spelled:
         spelled = {name: self._json(values[name]) for name in self._json_names if values[name] is not None}
         told = {**values, **spelled}
         return told if self._order is None else tuple(map(told.__getitem__, self._order))
-
-
-def _json_of(dialect: Dialect) -> Callable[[Any], Any]:
-    if dialect.name != "postgresql":
-        return json.JSONEncoder().encode
-    from psycopg.types.json import Jsonb  # noqa: PLC0415 - only where it is the driver
-
-    return Jsonb
 
 
 def _reader(kind: sa.types.TypeEngine[Any], dialect: Dialect) -> Callable[[Any], Any] | None:

@@ -28,7 +28,7 @@ def api_app(installation: Installation, *, stopping: Callable[[], bool] = lambda
     metrics = Metrics()
     intake = Intake(
         catalogue=installation.catalogue,
-        inbox=SqlInbox(installation.database),
+        inbox=SqlInbox(installation.database, at_once=settings.threads),
         ledger=SqlLedger(installation.database),
         pictures=installation.bucket,
         max_unfinished=settings.client_max_unfinished,

@@ -7,7 +7,7 @@ RECONCILERS = 2
 TRANSFERS = 4
 DELIVERERS = 32
 QUICK_DELIVERERS = 8
-"""Of them begin at least, whose receivers answer so quickly that the interpreter has no time for more."""
+"""So many of them get work at least, where receivers answer so quickly that the interpreter has no time for more."""
 POLLERS = 128
 """Enough for 19,000 videos in progress, polled every 30 s at 200 ms each; begun as they are needed."""
 ROUNDERS = 24

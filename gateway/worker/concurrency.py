@@ -8,18 +8,20 @@ import time
 from gateway.clock import Clock, monotonic
 
 BUSY = 0.92
-"""Share of one core. Threads that do the same have one interpreter, and it serves one of them at a time."""
+"""Share of one core: threads have one interpreter between them, and it serves one at a time."""
 
 _LOOKED_EVERY_S = 0.1
 _MORE = 4
-_LESS = 0.9
+_LESS = 0.8
 
 
 class Concurrency:
-    """A bound that grows while more are wanted and the process has time left, and shrinks while it has none.
+    """A bound that shrinks while the process has no time left, and grows back while it has.
 
     Those who wait for a network cost nothing, so there may be many. But where answers come at once, more threads than
-    the interpreter can serve only get in each other's way. Safe from many threads.
+    the interpreter can serve only get in each other's way. What the process computes without the interpreter (hashes,
+    TLS) counts as if it were within: then the bound is lower than it need be, never below the least.
+    Safe from many threads.
     """
 
     def __init__(self, *, least: int, most: int, cpu_time: Clock = time.process_time, clock: Clock = monotonic) -> None:
@@ -29,11 +31,11 @@ class Concurrency:
         self._cpu_time = cpu_time
         self._clock = clock
         self._lock = threading.Lock()
-        self._bound = float(least)
+        self._bound = float(most)
         self._looked = (clock(), cpu_time())
 
-    def room(self, in_use: int, *, wanted: bool) -> int:
-        """Return how many more may begin, where so many are in use; `wanted`: whether there was work for more."""
+    def room(self, in_use: int) -> int:
+        """Return how many more may begin, where so many are in use."""
         with self._lock:
             at, spent_s = self._looked
             now, spent_now_s = self._clock(), self._cpu_time()
@@ -42,6 +44,6 @@ class Concurrency:
                 self._looked = now, spent_now_s
                 if spent_now_s - spent_s >= BUSY * lasted_s:
                     self._bound = max(self._least, self._bound * _LESS)
-                elif wanted:
+                else:
                     self._bound = min(self._most, self._bound + _MORE * lasted_s / _LOOKED_EVERY_S)
             return max(0, int(self._bound) - in_use)

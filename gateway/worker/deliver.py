@@ -68,13 +68,14 @@ class DeliverStep:
     jitter: Callable[[], float]
     """Return a random number from 0 to 1."""
     wake: Callable[[], None]
-    """Asks for this step: a receiver has a place free again, and perhaps more is due for it."""
+    """Asks for this step: a turn has ended, and more is due for its receiver or another's, as far as is known."""
     concurrency: Concurrency
     turns: Turns = field(default_factory=Turns)
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         """Claim due deliveries, a few batches for each receiver."""
-        limit = min(limit, self.concurrency.room(self.turns.busy(), wanted=self.turns.more_due))
+        self.turns.more_due = True  # as far as those know who end meanwhile
+        limit = min(limit, self.concurrency.room(self.turns.busy()))
         batches = self.outbox.due(
             worker=worker,
             limit=limit,
@@ -99,13 +100,14 @@ class DeliverStep:
 
     def run(self, turn: Turn, worker: str, moment: Moment) -> None:
         """Make the attempts of a batch and, while the receiver answers well and quickly, of what else is due for it."""
+        done = True
         try:
             with self.kept():
                 done = self._make(turn, worker, moment)
         finally:
             self.turns.end(turn)
-        if not done or self.turns.more_due:
-            self.wake()
+            if not done or self.turns.more_due:
+                self.wake()
 
     def _make(self, turn: Turn, worker: str, moment: Moment) -> bool:
         """Return whether the receiver can be left to the metronome: nothing more was due for it, as far as is known."""
@@ -117,7 +119,8 @@ class DeliverStep:
             # Else all of them would stand in the record as attempts, and wait for the end of the lease.
             log.warning("%d callbacks are given back: %s", len(turn.claimed), error.message)
             self._put_back(turn.claimed, moment())
-            return True  # left to the metronome: nobody spins
+            self.turns.more_due = False  # left to the metronome: nobody spins
+            return True
         if len(held) < len(turn.claimed):
             self._put_back([delivery for delivery in turn.claimed if delivery not in held], moment())
         turn.begun(held)

@@ -74,7 +74,7 @@ class Turns:
         self._turns: set[Turn] = set()
         self._attempts_a_turn = float(MOST_BEGUN)
         self.more_due = False
-        """Whether the last claim took all that it might: then more is due for another receiver, as far as is known."""
+        """Whether the last claim took as much as it might: then there is perhaps more."""
 
     @property
     def begun_at_once(self) -> int:
@@ -100,7 +100,7 @@ class Turns:
                 self._attempts_a_turn += (turn.attempts - self._attempts_a_turn) * weight
 
     def busy(self) -> int:
-        """Return how many turns have time left: beyond it a thread waits for a receiver, and needs no interpreter."""
+        """Return how many turns have time left: whose time is over waits for a receiver, or is about to end."""
         with self._lock:
             return sum(not turn.over for turn in self._turns)
 

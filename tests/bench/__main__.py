@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.children import ROOT
-from tests.bench.measure import Row, Scale, say
+from tests.bench.measure import Row, Scale, WorkNotDone, say
 from tests.bench.report import as_json, machine, table
 from tests.bench.scenarios import BESIDE_PEERS, SCENARIOS
 
@@ -28,15 +28,21 @@ def main(arguments: Sequence[str]) -> None:
     # As installing does. Where writing bytecode is forbidden, every process would compile the gateway anew.
     compileall.compile_dir(ROOT / "gateway", quiet=1)
     rows: dict[str, Sequence[Row]] = {}
+    undone: list[str] = []
     for name in given.only or SCENARIOS:
         began = time.monotonic()
         say(f"{name} …")
-        rows[name] = known[name](scale)
+        try:
+            rows[name] = known[name](scale)
+        except WorkNotDone as error:
+            undone.append(f"{name}: {error}")
         say(f"{name}: {time.monotonic() - began:.0f} s")
     given.json.parent.mkdir(parents=True, exist_ok=True)
     given.json.write_text(json.dumps(as_json(rows, about), indent=2) + "\n")
     print(table([row for several in rows.values() for row in several], about))  # noqa: T201 - the report
     say(f"Load generator: {about['load_generator']}. JSON: {given.json}")
+    if undone:
+        sys.exit("The work was not done, so nothing is said of: " + "; ".join(undone))
 
 
 if __name__ == "__main__":

@@ -129,7 +129,9 @@ class _Run:
             "GATEWAY_WEBHOOK_ALLOW_HOSTS": "127.0.0.1",
             "GATEWAY_WEBHOOK_SCHEDULE_S": _SCHEDULE,
             "GATEWAY_WEBHOOK_TIMEOUT_S": "3",
-            "GATEWAY_CLIENT_MAX_UNFINISHED": "60",
+            # On PostgreSQL up to 32 are let in beside each other (64 less), and from there on one at a time.
+            "GATEWAY_THREADS": "4",
+            "GATEWAY_CLIENT_MAX_UNFINISHED": "96",
             "GATEWAY_LOG_FORMAT": "json",
             "AWS_ACCESS_KEY_ID": self._store.access_key,
             "AWS_SECRET_ACCESS_KEY": self._store.secret_key,

@@ -17,7 +17,7 @@ from gateway.db.admission import Admission
 from gateway.db.engine import Database
 from gateway.db.tables import clients, history, idempotency_keys, jobs, objects
 from gateway.jobs.errors import KeyReused, QueueFull, Unavailable
-from gateway.jobs.job import Reference
+from gateway.jobs.job import Reference, Source
 from gateway.jobs.ports import Acceptance
 from tests.contracts.world import NOW, World, new_job, race
 
@@ -42,6 +42,34 @@ def test_an_accepted_job_is_there_with_its_history(world: World) -> None:
     assert world.queries.job(job.id, client="ann") == job
     row = world.row(history)
     assert (row.event, row.status_before, row.status, row.at) == ("queued", None, "queued", NOW)
+
+
+def test_a_job_accepted_in_company_is_what_was_put_down(world: World) -> None:
+    post(world, key=None)  # the first of a client goes another way
+    job = new_job(
+        at=NOW + 0.1234567,
+        prompt="Käfer \U0001f41e 'und' \"so\" \\ %s :x",
+        metadata={"näme": "\u2028"},
+        extra={"seed": 1, "loras": [{"weight": 0.1, "name": None}], "on": True},
+        callback_url="https://x.example/",
+        callback_events=("video.completed", "video.failed"),
+        reference=Reference(url="https://y.example/a.png"),
+        routes=("main", "spare"),
+        remixed_from="video_0",
+        source=Source(upstream_job_id="up_0", key_fingerprint="k"),
+    )
+    assert world.accept(job) == Acceptance(job=job, replayed=False)
+    assert world.queries.job(job.id, client="ann") == job
+    row = world.rows(history, job_id=job.id)[0]
+    assert (row.event, row.status_before, row.status, row.at, row.detail) == (
+        "queued",
+        None,
+        "queued",
+        job.created_at,
+        {},
+    )
+    raw = world.rows(jobs, id=job.id)[0]
+    assert (raw.request_hash, raw.sdk_retry, raw.variants, raw.progress) == (job.id, 0, None, job.progress)
 
 
 # -- idempotency keys --------------------------------------------------------------------------------------------------
@@ -263,7 +291,7 @@ def held_up(world: World, work: Callable[[int], T], *, threads: int) -> list[T |
     """Let the first thread be held up by a lock of the database until all others wait behind it."""
     with ThreadPoolExecutor(threads) as pool:
         with world.database.write() as connection:
-            if not world.database.sqlite:  # a client's row alone would hold up nobody else
+            if not world.database.sqlite:  # there no row that is written holds up an acceptance
                 connection.exec_driver_sql("LOCK TABLE clients")
             waiting = [pool.submit(work, number) for number in range(threads)]
             everybody_waits(world, threads - 1)
@@ -278,7 +306,7 @@ def everybody_waits(world: World, count: int) -> None:
 
 def let_in(world: World, connection: Connection, client: str, *, alone: bool) -> bool:
     """Let a request of another process in, for as long as the transaction lasts."""
-    admission = Admission(world.database.engine.dialect)
+    admission = Admission(world.database.engine.dialect, at_once=8)
     return client in admission.let_in(connection, {client: 1000}, alone={client} if alone else set())
 
 
@@ -357,8 +385,10 @@ def test_a_client_whose_row_is_held_is_let_in_all_the_same(world: World) -> None
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)  # SQLite has one lock for all
-@pytest.mark.parametrize("key", [None, "k"])
-def test_a_client_of_whom_one_is_let_in_alone_holds_up_nobody_but_itself(world: World, key: str | None) -> None:
+@pytest.mark.parametrize(("key", "waits_for"), [(None, "ShareLock"), ("k", "ExclusiveLock")])
+def test_a_client_of_whom_one_is_let_in_alone_holds_up_nobody_but_itself(
+    world: World, key: str | None, waits_for: str
+) -> None:
     for client in ("ann", "bob"):
         post(world, client, key=None)
     with ThreadPoolExecutor(1) as pool:
@@ -366,6 +396,8 @@ def test_a_client_of_whom_one_is_let_in_alone_holds_up_nobody_but_itself(world: 
             assert let_in(world, connection, "ann", alone=True)
             held = pool.submit(post, world, "ann", key=key)
             somebody_waits_for_a_lock(world)
+            # Not alone where it need not be: whoever came meanwhile would have to wait behind it.
+            assert connection.scalar(sa.text("SELECT mode FROM pg_locks WHERE NOT granted")) == waits_for
             assert not post(world, "bob", key=key).replayed
             assert not held.done()
         assert not held.result(20).replayed

@@ -172,9 +172,12 @@ def test_a_slow_receiver_gets_at_most_four_attempts_at_once(worker: Worker) -> N
 
 
 def bounded(worker: Worker, *, busy: bool) -> None:
-    """Let two turns begin at once, and up to eight where the process has time for more."""
+    """Let eight turns begin at once, and only two where the process has been busy for a while."""
     bound = Concurrency(least=2, most=8, cpu_time=worker.time if busy else lambda: 0.0, clock=worker.time)
     worker.deliver = replace(worker.deliver, concurrency=bound)
+    for _ in range(20):
+        worker.time.on(0.125)
+        bound.room(0)
 
 
 def begun(worker: Worker) -> int:
@@ -193,12 +196,11 @@ def receivers_of_one_each(worker: Worker, count: int) -> None:
         cancelled(worker, 1, url=f"https://hooks{number}.example.com/")
 
 
-def test_while_the_process_has_time_more_receivers_get_their_turn_at_once(worker: Worker) -> None:
+def test_while_the_process_has_time_many_receivers_get_their_turn_at_once(worker: Worker) -> None:
     receivers_of_one_each(worker, 9)
     bounded(worker, busy=False)
-    assert begun(worker) == 2
-    worker.time.on(0.125)
-    assert begun(worker) == 5
+    assert begun(worker) == 8
+    assert begun(worker) == 0
 
 
 def test_a_busy_process_begins_no_more_than_it_can_serve(worker: Worker) -> None:
@@ -226,3 +228,14 @@ def test_where_more_was_due_the_end_of_a_turn_asks_for_the_next(worker: Worker) 
     assert len(woken) == 2
     assert worker.run(worker.deliver, limit=20) == 1
     assert len(woken) == 2
+
+
+def test_it_does_so_where_the_turn_broke(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+    receivers_of_one_each(worker, 3)
+    bounded(worker, busy=True)
+    woken: list[str] = []
+    worker.deliver = replace(worker.deliver, wake=lambda: woken.append("deliver"))
+    monkeypatch.setattr(worker.receiver, "meanwhile", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        worker.run(worker.deliver, limit=20)
+    assert woken

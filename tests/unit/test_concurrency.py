@@ -1,4 +1,4 @@
-"""Concurrency: more threads while they are of use, fewer while they only get in each other's way."""
+"""Concurrency: many threads while they are of use, fewer while they only get in each other's way."""
 
 from __future__ import annotations
 
@@ -7,50 +7,50 @@ from tests.worker_world import Time
 
 
 class Process:
-    """A process that uses a share of a core, as its bound is asked for every eighth of a second."""
+    """A process that uses a share of a core, and is asked for its bound every eighth of a second."""
 
     def __init__(self) -> None:
         self.time = Time()
         self.spent_s = 0.0
         self.concurrency = Concurrency(least=8, most=32, cpu_time=lambda: self.spent_s, clock=self.time)
 
-    def lasts(self, seconds: float, *, share: float, wanted: bool = True, every_s: float = 0.125) -> int:
+    def lasts(self, seconds: float, *, share: float, every_s: float = 0.125) -> int:
         """Return how many may be in use after such a time."""
         for _ in range(round(seconds / every_s)):
             self.time.on(every_s)
             self.spent_s += share * every_s
-            self.concurrency.room(0, wanted=wanted)
-        return self.concurrency.room(0, wanted=wanted)
+            self.concurrency.room(0)
+        return self.concurrency.room(0)
 
 
-def test_the_least_may_always_begin() -> None:
-    assert Process().lasts(5, share=1.0) == 8
-    assert Process().concurrency.room(3, wanted=False) == 5
-    assert Process().concurrency.room(9, wanted=False) == 0
-
-
-def test_it_grows_up_to_the_most_while_there_is_time_left() -> None:
+def test_at_rest_the_most_may_begin() -> None:
     process = Process()
+    assert process.concurrency.room(0) == 32
+    assert process.concurrency.room(30) == 2
+    assert process.lasts(60, share=0.1) == 32
+
+
+def test_it_shrinks_to_the_least_while_there_is_no_time_left() -> None:
+    process = Process()
+    assert process.lasts(0.125, share=1.0) == 25
+    assert process.lasts(5, share=1.0) == 8
+    assert process.concurrency.room(9) == 0
+
+
+def test_it_grows_back_while_there_is() -> None:
+    process = Process()
+    process.lasts(5, share=1.0)
     assert process.lasts(0.25, share=0.5) == 18
     assert process.lasts(5, share=0.5) == 32
 
 
 def test_it_grows_as_far_where_it_is_asked_seldom() -> None:
-    assert Process().lasts(0.75, share=0.25, every_s=0.25) == 32
-
-
-def test_what_nobody_wants_does_not_make_it_grow() -> None:
-    assert Process().lasts(60, share=0.0, wanted=False) == 8
-
-
-def test_it_shrinks_to_the_least_while_there_is_none() -> None:
     process = Process()
-    process.lasts(5, share=0.5)
-    assert process.lasts(0.125, share=1.0) == 28
-    assert process.lasts(5, share=1.0) == 8
+    process.lasts(5, share=1.0)
+    assert process.lasts(0.75, share=0.25, every_s=0.75) == 32
 
 
 def test_looks_that_follow_each_other_quickly_count_as_one() -> None:
     process = Process()
-    assert process.lasts(0.0625, share=0.25, every_s=0.03125) == 8
-    assert process.lasts(0.0625, share=0.25, every_s=0.03125) == 13
+    assert process.lasts(0.0625, share=1.0, every_s=0.03125) == 32
+    assert process.lasts(0.0625, share=1.0, every_s=0.03125) == 25
