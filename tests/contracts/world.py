@@ -164,3 +164,10 @@ class World:
 
 def with_token(job: Job, claim_token: int) -> Job:
     return replace(job, claim_token=claim_token)
+
+
+def post(
+    world: World, client: str = "ann", *, key: str | None = "k", body: str = "b", now: float = NOW, **more: object
+) -> Acceptance:
+    """Accept what a request with this body asks for; equal bodies are equal requests."""
+    return world.accept(new_job(client, at=now), request_hash=body, idempotency_key=key, **more)
