@@ -27,6 +27,9 @@ _UNKNOWN = "The answer to the submit was lost, and it could not be proven whethe
 _MOST_PAGES = 200
 """Of one walk: a list that ignores its cursor must not be walked for ever."""
 
+_LEAST_LOOKS = 4
+"""Before a video is given up whose list gives no answer, however long ago its answer was lost."""
+
 _SNAPSHOT = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 """The date that some upstreams put behind a model's name in their answers."""
 
@@ -197,7 +200,9 @@ class ReconcileStep:
 
     def _unlisted(self, job: Job, submission: Submission, closed_at: float, moment: Moment) -> None:
         """The list itself gave no answer: patient for as long as a video may take, then it proves nothing."""
-        if moment() >= closed_at + max(self.limits.reconcile_after_s, self.limits.max_wait_s):
+        over = moment() >= closed_at + max(self.limits.reconcile_after_s, self.limits.max_wait_s)
+        # All workers may have been away for all of that time: then it has hardly been asked.
+        if over and job.tries >= _LEAST_LOOKS - 1:
             self._undecided(job, submission, closed_at, moment)
         else:
             self._again(job, "list_unanswered", moment() + delay(RECONCILE_DELAYS_S, job.tries), moment)

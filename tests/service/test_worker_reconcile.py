@@ -297,6 +297,14 @@ def test_a_list_that_comes_back_is_believed(worker: Worker) -> None:
     assert worker.now(job).upstream_job_id == "up_1"
 
 
+def test_one_that_nobody_could_look_for_in_time_is_looked_for_all_the_same(worker: Worker) -> None:
+    job = accepted_but_unheard(worker)
+    worker.time.on(worker.limits.max_wait_s * 2)  # every worker was away
+    worker.upstream.pages.extend([SILENT] * 2)
+    worker.live(30, every_s=1)
+    assert worker.now(job).upstream_job_id == "up_1"
+
+
 def test_a_walk_takes_its_pages_from_the_keys_rate(make_worker: Callable[..., Worker]) -> None:
     worker = make_worker(requests_per_minute=7)
     job = worker.lost()
@@ -324,7 +332,7 @@ def test_an_upstream_that_is_no_longer_configured_is_waited_for_and_then_given_u
     look(bare)
     assert bare.now(job).status is Status.SUBMITTING
     bare.time.on(600)
-    look(bare)
+    bare.live(10, every_s=1)
     assert code(bare, job) == "submission_unknown"
 
 
