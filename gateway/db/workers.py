@@ -99,10 +99,14 @@ class SqlWorkers:
             self._proof.forget(worker)
         return True
 
-    def leave(self, worker: str) -> None:
-        """End a worker in good order: it has finished or released what it held."""
+    def leave(self, worker: str, *, now: float) -> None:
+        """End a worker in good order: nothing of it is under way any more.
+
+        What it claimed and could not write down, since the database was away, is due at once: nobody buries who left.
+        """
         with self._database.write() as connection:
-            connection.execute(sa.delete(workers).where(workers.c.id == worker))
+            # Its polls are done, and their `due_at` is each video's own clock.
+            _release(connection, worker, now, dead=True, proof_closes=True, poll_lease_s=0.0, now=now)
         self._proof.let_go(worker)
 
 

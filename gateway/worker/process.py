@@ -122,8 +122,7 @@ class WorkerProcess:
         self._at_present(self._leave)
 
     def _leave(self, now: float) -> None:
-        del now
         if all(pool.wait_idle(0) for pool in self.pools):
-            self.workers.leave(self.worker)
+            self.workers.leave(self.worker, now=now)
         # Else the process ends with its locks, which proves it dead: others take over what it could not finish.
         log.info("Worker %s has stopped.", self.worker)

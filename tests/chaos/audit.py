@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import requests
 import sqlalchemy as sa
 
-from gateway.db.tables import deliveries, history, jobs, metadata, objects, submissions
+from gateway.db.tables import deliveries, history, jobs, metadata, objects, submissions, upstream_keys
 from gateway.demo.simulator import Simulator
 from tests.chaos.clients import Accepted, Book, Client
 from tests.chaos.receiver import Seen
@@ -129,7 +130,14 @@ class Audit:
             return None
         if ends == "failed" and row.error_code == "submission_unknown" and "list_unanswered" in self._story(one.id):
             return None
-        return f"is {ends} {row.error_code or ''}"
+        return f"is {ends} {row.error_code or ''}{self._waits_for(row) if ends not in _FINAL else ''}"
+
+    def _waits_for(self, row: Any) -> str:
+        """Tell why an unfinished video stands still: who has it, until when, and how its upstream key is doing."""
+        states = sa.select(upstream_keys).where(upstream_keys.c.key == row.upstream_key)
+        with self._engine.connect() as connection:
+            keys = [dict(state) for state in connection.execute(states).mappings()]
+        return f"(due at {row.due_at}, claimed by {row.claimed_by} at {row.claimed_at}, now {time.time()}, keys {keys})"
 
     def _story(self, video_id: str) -> list[str]:
         told = sa.select(history.c.event).where(history.c.job_id == video_id).order_by(history.c.id)

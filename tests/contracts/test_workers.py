@@ -150,12 +150,27 @@ def test_a_worker_that_ended_in_good_order_leaves_nothing_to_bury(
     world: World, start: Callable[[str], subprocess.Popen[str]]
 ) -> None:
     world.workers.join("w", now=NOW)
-    world.workers.leave("w")
+    world.workers.leave("w", now=NOW)
     assert world.rows(workers) == []
     assert watch(world, until=NOW + 30) == 0
     if world.database.sqlite:
         assert world.database.path is not None
         assert list(world.database.path.parent.glob("*.workers/*")) == []
+
+
+def test_a_worker_that_leaves_gives_back_what_it_could_not_finish(world: World) -> None:
+    world.workers.join("w", now=NOW)
+    submitting = submitting_of(world, "w")
+    world.storing()
+    storing = claimed_in(world, Status.STORING, "w")
+    world.told(url=HOOK)
+    claimed_singly(world.outbox, worker="w", limit=1, lease_s=500, now=NOW)
+    world.workers.leave("w", now=NOW + 3)
+    for job in (submitting, storing):
+        assert not world.claims.holds(job)
+        assert world.now_holds(job).due_at == NOW + 3
+    assert world.row(deliveries).due_at == NOW + 3
+    assert world.row(submissions, job_id=submitting.id).closed_at == NOW + 3
 
 
 # -- polls -------------------------------------------------------------------------------------------------------------
@@ -261,9 +276,9 @@ def test_two_processes_cannot_be_the_same_worker(world: World, open_workers: Cal
     other = open_workers()
     with pytest.raises((Unavailable, BlockingIOError)):
         other.join("w", now=NOW)
-    world.workers.leave("w")
+    world.workers.leave("w", now=NOW)
     other.join("w", now=NOW)
-    other.leave("w")
+    other.leave("w", now=NOW)
 
 
 def end_sessions(world: World) -> None:

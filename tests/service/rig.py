@@ -87,7 +87,7 @@ class Worker:
         for pool in self.process.pools:
             pool.close()
         if self.alive:
-            self.process.workers.leave(self.process.worker)
+            self.process.workers.leave(self.process.worker, now=self.installation.database.now())
         else:
             self.process.workers._proof.let_go(self.process.worker)
 

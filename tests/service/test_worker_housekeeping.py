@@ -193,7 +193,7 @@ def test_a_worker_that_fell_silent_is_relieved_of_its_transfer_within_fifteen_se
     dead.transfer.claim(worker="dead", limit=1, moment=dead.moment())
     with worker.database.read() as connection:
         entered = connection.execute(sa.select(workers)).mappings().one()
-    dead.world.workers.leave("dead")
+    dead.world.workers.leave("dead", now=dead.time())
     with worker.database.write() as connection:
         connection.execute(sa.insert(workers).values(**entered))
     worker.live(15, every_s=1)

@@ -302,7 +302,7 @@ def test_a_worker_that_cannot_finish_in_time_ends_without_taking_leave(
     assert [row.id for row in worker.world.rows(workers)] == [worker.name]
     answer.set()
     assert all(pool.wait_idle(SOON_S) for pool in running.pools)
-    worker.world.workers.leave(worker.name)
+    worker.world.workers.leave(worker.name, now=worker.time())
 
 
 @pytest.mark.parametrize("stops", [False, True])

@@ -49,5 +49,5 @@ class Workers(Protocol):
     def bury(self, *, silent_since: float, poll_lease_s: float, now: float) -> int:
         """Release the claims of workers silent since then; of `submitting` only where the owner is proven dead."""
 
-    def leave(self, worker: str) -> None:
-        """End a worker in good order."""
+    def leave(self, worker: str, *, now: float) -> None:
+        """End a worker in good order; what it still holds is due at once."""
