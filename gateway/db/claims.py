@@ -164,6 +164,26 @@ class SqlClaims:
         with self._database.write() as connection:
             connection.execute(given_back)
 
+    def release_unbegun(self, worker: str, *, since: float, until: float, due_at: float) -> int:
+        """Give back what a worker claimed from `since` to `until`, save submits under way; return how many.
+
+        Of those the claim is what tells others that somebody may still be sending.
+        """
+        unbegun = sa.and_(
+            jobs.c.claimed_by == worker,
+            jobs.c.claimed_at.between(since, until),
+            jobs.c.status.in_([status.value for status in (Status.QUEUED, Status.RENDERING, Status.STORING)]),
+        )
+        # Looked at before the writer's lock is asked for: mostly nothing could be claimed at all.
+        with self._database.read() as connection:
+            if connection.scalar(sa.select(jobs.c.id).where(unbegun).limit(1)) is None:
+                return 0
+        given_back = (
+            sa.update(jobs).where(unbegun).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
+        )
+        with self._database.write() as connection:
+            return connection.execute(given_back).rowcount
+
     def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
         """Return queued jobs, oldest first, from behind `after`."""
         page = sa.select(jobs).where(is_status(Status.QUEUED)).order_by(jobs.c.created_at, jobs.c.id).limit(limit)

@@ -55,6 +55,7 @@ from gateway.worker.routes import Route, Routes
 from gateway.worker.submit import SubmitStep
 from gateway.worker.ticks import Step, Ticker
 from gateway.worker.transfer import TransferStep
+from gateway.worker.unbegun import Unbegun
 from gateway.worker.variants import Variants
 from gateway.worker.wakes import DELIVER, SUBMIT, TRANSFER, Wakes
 
@@ -95,6 +96,7 @@ def worker_process(installation: Installation, *, stopping: threading.Event) -> 
             database_now=installation.database.now,
             monotonic=clock.monotonic,
             wakes=wakes,
+            unbegun=Unbegun(worker=name, release=SqlClaims(installation.database).release_unbegun),
         ),
         housekeeping=Housekeeping(
             claims=SqlClaims(installation.database),

@@ -147,7 +147,7 @@ class SubmitStep:
         except StaleJob:
             return
         if begun is None:
-            self.claims.release(job, due_at=moment() + _NO_ROOM_S)
+            self.persistence.write(lambda: self.claims.release(job, due_at=moment() + _NO_ROOM_S))
             return
         job, submission = begun
         committed_at = self.monotonic()

@@ -11,6 +11,7 @@ from gateway.clock import Clock
 from gateway.jobs.errors import Unavailable
 from gateway.worker.moment import Moment
 from gateway.worker.pools import Pool
+from gateway.worker.unbegun import Unbegun
 from gateway.worker.wakes import Wakes
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class Ticker:
     database_now: Callable[[], float]
     monotonic: Clock
     wakes: Wakes
+    unbegun: Unbegun
 
     def run(self) -> None:
         """Tick whenever a step is wanted, until the wake-ups are closed. For one thread."""
@@ -49,6 +51,7 @@ class Ticker:
         """Claim and begin what is due of the named steps, or of all; returns how many pieces of work were begun."""
         try:
             moment = Moment(now=self.database_now(), monotonic=self.monotonic)
+            self.unbegun.give_back(moment)
         except Unavailable as error:
             log.warning("No tick: %s", error.message)
             return 0
@@ -68,7 +71,8 @@ class Ticker:
 
     def _claimed(self, step: Step, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
         try:
-            return step.claim(worker=self.worker, limit=limit, moment=moment)
+            with self.unbegun.noted(moment):
+                return step.claim(worker=self.worker, limit=limit, moment=moment)
         except Unavailable as error:
             log.warning("%s claimed nothing: %s", type(step).__name__, error.message)
         except Exception:

@@ -190,11 +190,11 @@ class TransferStep:
             self._bucket_failed(job, str(error), moment)
         except ClaimLost:
             self._give_up(key, "claim_lost", began, moment)
-            self.claims.release(job, due_at=moment())
+            self._put_back(job, moment())
         except Exception:
             # A mistake of ours. Its lease is long, and the upstream's content does not wait for that.
             self._give_up(key, "error", began, moment)
-            self.claims.release(job, due_at=moment() + _AFTER_MISTAKE_S)
+            self._put_back(job, moment() + _AFTER_MISTAKE_S)
             raise
         else:
             self.metrics.transferred(outcome="stored", moved=stored.size, took_s=moment() - began)
@@ -204,6 +204,9 @@ class TransferStep:
             if not self.persistence.record(done):
                 for lost in done.after.objects:
                     self._discard(lost, moment)
+
+    def _put_back(self, job: Job, due_at: float) -> None:
+        self.persistence.write(lambda: self.claims.release(job, due_at=due_at))
 
     def _give_up(self, key: str, outcome: str, began: float, moment: Moment) -> None:
         self._discard(key, moment)

@@ -189,3 +189,39 @@ def test_a_claim_in_one_process_is_seen_by_another(world: World, open_database: 
     other = SqlClaims(open_database())
     assert other.holds(job)
     assert list(other.due(Status.QUEUED, worker="o", limit=1, lease_s=60, now=NOW)) == []
+
+
+# -- what could not be begun -------------------------------------------------------------------------------------------
+
+
+def claimed_at(world: World, status: Status, now: float, *, worker: str = "w") -> Job:
+    (job,) = world.claims.due(status, worker=worker, limit=1, lease_s=600, now=now)
+    return job
+
+
+def test_what_a_worker_claimed_in_a_span_is_given_back_and_no_other_claim(world: World) -> None:
+    lane = replace(LANE, max_concurrent=99)
+    claims = []
+    for worker, now in (("w", NOW + 1), ("w", NOW + 2), ("w", NOW + 4), ("w", NOW + 5), ("other", NOW + 3)):
+        world.storing(lane=lane)
+        claims.append(claimed_at(world, Status.STORING, now, worker=worker))
+    before, first, last, after, others = claims
+    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 9) == 2
+    for job in (first, last):
+        assert not world.claims.holds(job)
+        assert (world.now_holds(job).due_at, world.now_holds(job).claimed_by) == (NOW + 9, None)
+    assert all(world.claims.holds(job) for job in (before, after, others))
+    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 99) == 0
+
+
+def test_queued_and_rendering_claims_are_given_back_and_submits_under_way_are_not(world: World) -> None:
+    lane = replace(LANE, max_concurrent=99)
+    world.rendering(lane=lane)
+    polled = claimed_at(world, Status.RENDERING, NOW + 30)
+    submitting, _ = world.submitting(lane=lane, now=NOW + 30)
+    preparing = world.claimed(lane=lane, now=NOW + 30)
+    assert submitting.claimed_by == preparing.claimed_by == polled.claimed_by == "w"
+    assert world.claims.release_unbegun("w", since=NOW + 30, until=NOW + 30, due_at=NOW + 31) == 2
+    assert world.claims.holds(submitting)
+    for job in (polled, preparing):
+        assert world.now_holds(job).due_at == NOW + 31

@@ -199,6 +199,13 @@ ACTS: dict[str, tuple[str, Callable[[World], object]]] = {
             w.claims.due(Status.RENDERING, worker="w", limit=5, lease_s=60, now=NOW + 99), due_at=NOW
         ),
     ),
+    "giving back what could not be begun": (
+        "ix_jobs_claimed",
+        lambda w: (
+            w.claims.due(Status.RENDERING, worker="w", limit=5, lease_s=60, now=NOW + 99),
+            w.claims.release_unbegun("w", since=NOW + 99, until=NOW + 99, due_at=NOW + 99),
+        ),
+    ),
     "claiming leftovers": ("ix_objects_due", lambda w: w.ledger.leftovers(limit=5, lease_s=60, now=NOW)),
     "retention": ("ix_jobs_retention", lambda w: w.ledger.retire(before=NOW + 5, limit=5, now=NOW + 9)),
     "the place in the queue": ("ix_jobs_(waiting|queue)", lambda w: w.queries.queue_position(new_job())),

@@ -79,3 +79,24 @@ def test_a_transfer_is_given_up_when_its_lease_ran_out_unextended(
     monkeypatch.setattr(worker.world.claims, "extend", away)
     assert fetch(worker, job, film(FILM * 10, at=lambda: worker.time.on(10))).status is Status.STORING
     assert states(worker) == ["garbage"]
+
+
+def test_a_transfer_that_is_given_up_is_given_back_though_the_database_is_away_at_first(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = worker.storing()
+    release, tried = worker.world.claims.release, []
+
+    def away_at_first(job: Job, *, due_at: float) -> None:
+        tried.append(due_at)
+        if len(tried) == 1:
+            raise Unavailable("away", code="unavailable")
+        release(job, due_at=due_at)
+
+    monkeypatch.setattr(worker.world.claims, "release", away_at_first)
+    monkeypatch.setattr(worker.world.claims, "extend", lambda job, *, until: False)
+    begun_at = worker.time()
+    fetch(worker, job, film(FILM * 10, at=lambda: worker.time.on(10)))
+    left = worker.now(job)
+    assert left.claimed_by is None
+    assert begun_at < left.due_at <= worker.time()
