@@ -18,7 +18,7 @@ from gateway.upstreams.port import Listed, NoAnswer, Page
 from gateway.worker.limits import Limits
 from gateway.worker.moment import Moment
 from gateway.worker.persistence import Persistence
-from gateway.worker.routes import Route, Routes
+from gateway.worker.routes import PutOff, Route, Routes
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +69,23 @@ class ReconcileStep:
     claims: Claims
     persistence: Persistence
     limits: Limits
+    put_off: PutOff = field(default_factory=PutOff)
 
     def claim(self, *, worker: str, limit: int, moment: Moment) -> Sequence[Callable[[], None]]:
-        """Claim submits without an answer whose owner is dead or out of time."""
+        """Claim submits without an answer whose owner is dead or out of time; of a list, as its key's rate allows."""
+        now = moment()
         lease_s = self.limits.reconcile_lease_s
-        jobs = self.claims.due(Status.SUBMITTING, worker=worker, limit=limit, lease_s=lease_s, now=moment())
+        claimed = self.claims.due(Status.SUBMITTING, worker=worker, limit=limit, lease_s=lease_s, now=now)
+        listed = [job for job in claimed if self._has_list(job)]
+        # Here, before the polls ask for it: in its own thread a walk would come last, and get nothing for ever.
+        admitted = self.routes.admitted(listed, claims=self.claims, now=now, put_off=self.put_off)
+        jobs = [job for job in claimed if job in admitted or job not in listed]
         return [partial(self.run, job, moment) for job in jobs]
+
+    def _has_list(self, job: Job) -> bool:
+        """Whether its upstream can list, and with the key that sent it: another's shows neither it nor its absence."""
+        route = self.routes.of(job)
+        return route is not None and route.adapter.facts.can_list and route.knows(job)
 
     def run(self, job: Job, moment: Moment) -> None:
         """Settle one submit, or come back to it."""
@@ -96,8 +107,7 @@ class ReconcileStep:
         route = self.routes.of(job)
         if route is None:
             self._unlisted(job, submission, closed_at, moment)
-        elif not route.adapter.facts.can_list or not route.knows(job):
-            # Another key's list shows neither this video nor its absence.
+        elif not self._has_list(job):
             self._undecided(job, submission, closed_at, moment)
         else:
             self._judge(job, submission, self._walk(job, submission, route, moment), closed_at, moment)
@@ -114,7 +124,7 @@ class ReconcileStep:
         elif not self._second_look(submission, closed_at, walk.began):
             self.persistence.write(lambda: self.submissions.walked(submission, now=moment()))
             due_at = max(closed_at + self.limits.reconcile_after_s, moment() + 1.0)
-            self._again(job, "not_in_list", due_at, moment)
+            self._again(job, "not_in_list", due_at, moment, looked=True)
         elif walk.proven:
             self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
             self._requeue(job, "proven_absent", moment)
@@ -131,9 +141,11 @@ class ReconcileStep:
         after: str | None = None
         until = walk.began + self.limits.reconcile_lease_s / 2
         for number in range(_MOST_PAGES):
-            # Only the first page waits for the key's rate; the others are owed to it, or no walk would ever end.
-            if moment() > until or not self.routes.afford(route.name, key.name, 1, now=moment(), owed=number > 0):
+            if moment() > until:
                 break
+            if number:
+                # The first was granted with the claim; the others are owed to the rate, or no walk would ever end.
+                self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
             page = route.adapter.page(key, after=after)
             if isinstance(page, NoAnswer):
                 self.routes.heard(route.name, key.name, page, now=moment())
@@ -202,10 +214,11 @@ class ReconcileStep:
         """The list itself gave no answer: patient for as long as a video may take, then it proves nothing."""
         over = moment() >= closed_at + max(self.limits.reconcile_after_s, self.limits.max_wait_s)
         # All workers may have been away for all of that time: then it has hardly been asked.
-        if over and job.tries >= _LEAST_LOOKS - 1:
+        if over and job.missing >= _LEAST_LOOKS - 1:
             self._undecided(job, submission, closed_at, moment)
         else:
-            self._again(job, "list_unanswered", moment() + delay(RECONCILE_DELAYS_S, job.tries), moment)
+            due_at = moment() + delay(RECONCILE_DELAYS_S, job.missing)
+            self._again(job, "list_unanswered", due_at, moment, looked=True)
 
     def _undecided(self, job: Job, submission: Submission, closed_at: float, moment: Moment) -> None:
         if moment() < closed_at:
@@ -220,8 +233,11 @@ class ReconcileStep:
     def _requeue(self, job: Job, event: str, moment: Moment) -> None:
         self.persistence.record(lifecycle.requeue(job, event=event, due_at=moment(), at=moment(), detail={}))
 
-    def _again(self, job: Job, event: str, due_at: float, moment: Moment) -> None:
-        self.persistence.record(lifecycle.again(job, event=event, due_at=due_at, at=moment(), detail={}))
+    def _again(self, job: Job, event: str, due_at: float, moment: Moment, *, looked: bool = False) -> None:
+        # A submit's looks are its `missing`, which begins anew with each; its `tries` go on from one to the next.
+        self.persistence.record(
+            lifecycle.again(job, event=event, due_at=due_at, at=moment(), detail={}, missing=looked)
+        )
 
     def _fail(self, job: Job, message: str, moment: Moment) -> None:
         failure = Failure(code="submission_unknown", message=message)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from gateway.jobs.job import Job, Status
-from gateway.upstreams.port import Key, KeyRefused, Listed, NoAnswer, VideoRequest
+from gateway.upstreams.port import Key, Listed, NoAnswer, VideoRequest
 from tests.worker_remotes import SAID, Made, listed, page
 from tests.worker_world import LIMITS, NOW, Worker
 
@@ -273,47 +273,6 @@ def test_an_upstream_without_a_list_leaves_it_to_the_setting_at_once(
     look(worker)
     assert worker.now(job).status is (Status.QUEUED if resubmit else Status.FAILED)
     assert worker.upstream.asked_after == []
-
-
-@pytest.mark.parametrize("silence", [SILENT, KeyRefused(reason="auth", message="no", answer=SAID)])
-def test_a_list_that_fails_is_asked_for_as_long_as_a_video_may_take(
-    worker: Worker, silence: NoAnswer | KeyRefused
-) -> None:
-    worker.upstream.pages.extend([silence] * 100)
-    job = worker.lost()
-    for _ in range(29):
-        worker.run(worker.reconcile)
-        worker.time.on(20)
-    assert worker.now(job).status is Status.SUBMITTING
-    worker.time.on(60)
-    look(worker)
-    assert code(worker, job) == "submission_unknown"
-
-
-def test_a_list_that_comes_back_is_believed(worker: Worker) -> None:
-    job = accepted_but_unheard(worker)
-    worker.upstream.pages.extend([SILENT] * 3)
-    worker.live(30, every_s=2)
-    assert worker.now(job).upstream_job_id == "up_1"
-
-
-def test_one_that_nobody_could_look_for_in_time_is_looked_for_all_the_same(worker: Worker) -> None:
-    job = accepted_but_unheard(worker)
-    worker.time.on(worker.limits.max_wait_s * 2)  # every worker was away
-    worker.upstream.pages.extend([SILENT] * 2)
-    worker.live(30, every_s=1)
-    assert worker.now(job).upstream_job_id == "up_1"
-
-
-def test_a_walk_takes_its_pages_from_the_keys_rate(make_worker: Callable[..., Worker]) -> None:
-    worker = make_worker(requests_per_minute=7)
-    job = worker.lost()
-    look(worker)
-    assert worker.upstream.asked_after == []
-    assert worker.events(job)[-1] == "list_unanswered"
-    worker.time.on(10)
-    look(worker)
-    assert worker.upstream.asked_after == [None]
 
 
 def test_another_keys_list_neither_adopts_nor_proves(make_worker: Callable[..., Worker]) -> None:
