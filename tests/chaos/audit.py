@@ -133,11 +133,15 @@ class Audit:
         return f"is {ends} {row.error_code or ''}{self._waits_for(row) if ends not in _FINAL else ''}"
 
     def _waits_for(self, row: Any) -> str:
-        """Tell why an unfinished video stands still: who has it, until when, and how its upstream key is doing."""
-        states = sa.select(upstream_keys).where(upstream_keys.c.key == row.upstream_key)
+        """Tell why an unfinished video stands still: who has it, until when, what came of it, and how the keys are."""
+        past = sa.select(history.c.at, history.c.event, history.c.detail).where(history.c.job_id == row.id)
         with self._engine.connect() as connection:
-            keys = [dict(state) for state in connection.execute(states).mappings()]
-        return f"(due at {row.due_at}, claimed by {row.claimed_by} at {row.claimed_at}, now {time.time()}, keys {keys})"
+            keys = [dict(state) for state in connection.execute(sa.select(upstream_keys)).mappings()]
+            story = [tuple(event) for event in connection.execute(past.order_by(history.c.id))]
+        return (
+            f"(due at {row.due_at}, claimed by {row.claimed_by} at {row.claimed_at}, now {time.time()}, "
+            f"keys {keys}, story {story})"
+        )
 
     def _story(self, video_id: str) -> list[str]:
         told = sa.select(history.c.event).where(history.c.job_id == video_id).order_by(history.c.id)
