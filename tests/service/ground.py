@@ -58,10 +58,13 @@ class Ground:
     def objects(self, video_id: str) -> list[str]:
         """What lies in the bucket for a video, uploads that were begun and not ended too."""
         # Every page of them: the tests of a whole room share this bucket, and a page shows a thousand.
-        pages = self.plain.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
-        whole = [entry for page in pages for entry in page.get("Contents", [])]
-        begun = self.plain.list_multipart_uploads(Bucket=BUCKET).get("Uploads", [])
-        return [entry["Key"] for entry in [*whole, *begun] if video_id in entry["Key"]]
+        found = [
+            entry["Key"]
+            for listing, entries in (("list_objects_v2", "Contents"), ("list_multipart_uploads", "Uploads"))
+            for page in self.plain.get_paginator(listing).paginate(Bucket=BUCKET)
+            for entry in page.get(entries, [])
+        ]
+        return [key for key in found if video_id in key]
 
     @contextmanager
     def rig(
