@@ -175,10 +175,15 @@ def translated() -> Iterator[None]:
     except DBAPIError as error:
         if error.connection_invalidated:
             raise _unavailable("The database connection was lost.") from error
+        if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+            raise _unavailable("The database takes no writes at present.") from error
         if _is_unmigrated(error):
             raise _unavailable(_UNMIGRATED) from error
         raise
 
+
+_READ_ONLY = "25006"
+"""PostgreSQL's answer on a standby, and where a provider lets nobody write since the disk is full."""
 
 _UNMIGRATED = "The database is not at this program's schema yet."
 

@@ -320,3 +320,13 @@ def test_a_transaction_that_froze_loses_its_locks_and_says_so(postgres: Database
 
     with pytest.raises(Unavailable):
         freeze()
+
+
+@only_postgres
+def test_a_server_that_takes_no_writes_for_now_is_unavailable(postgres: Database) -> None:
+    # As one that was the primary until now, or one whose provider lets nobody write since its disk is full.
+    with postgres.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"ALTER DATABASE {postgres.url.database} SET default_transaction_read_only = on")
+    postgres.engine.dispose()
+    with pytest.raises(Unavailable, match="takes no writes"):
+        post(postgres)
