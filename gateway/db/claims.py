@@ -178,8 +178,12 @@ class SqlClaims:
         with self._database.read() as connection:
             if connection.scalar(sa.select(jobs.c.id).where(unbegun).limit(1)) is None:
                 return 0
+        # One that is locked is being changed by somebody, and no reason to keep every step waiting.
+        picked = sa.select(jobs.c.id).where(unbegun).with_for_update(skip_locked=True)
         given_back = (
-            sa.update(jobs).where(unbegun).values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
+            sa.update(jobs)
+            .where(jobs.c.id.in_(picked))
+            .values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
         )
         with self._database.write() as connection:
             return connection.execute(given_back).rowcount

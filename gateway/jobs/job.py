@@ -119,7 +119,10 @@ class Job:
     tries: int = 0
     """Consecutive tries of the present step that brought nothing: what the backoff counts."""
     missing: int = 0
-    """Consecutive 404s of the present step: one alone says nothing, since upstreams show new jobs late."""
+    """Consecutive 404s of the present step: one alone says nothing, since upstreams show new jobs late.
+
+    While `queued` those of its reference picture; while `submitting` all looks for it in the upstream's list.
+    """
     missing_since: float | None = None
     stood_still_s: float = 0.0
     """For how long the clock of the present status stood still: refused keys and our bucket are not its fault."""

@@ -76,20 +76,23 @@ class ReconcileStep:
         now = moment()
         lease_s = self.limits.reconcile_lease_s
         claimed = self.claims.due(Status.SUBMITTING, worker=worker, limit=limit, lease_s=lease_s, now=now)
-        listed = [job for job in claimed if self._has_list(job)]
+        known = {job.id: self.submissions.of_job(job) for job in claimed}
+        asking = [job for job in claimed if self._asks(job, known[job.id])]
         # Here, before the polls ask for it: in its own thread a walk would come last, and get nothing for ever.
-        admitted = self.routes.admitted(listed, claims=self.claims, now=now, put_off=self.put_off)
-        jobs = [job for job in claimed if job in admitted or job not in listed]
-        return [partial(self.run, job, moment) for job in jobs]
+        admitted = self.routes.admitted(asking, claims=self.claims, now=now, put_off=self.put_off)
+        jobs = [job for job in claimed if job in admitted or job not in asking]
+        return [partial(self.run, job, known[job.id], moment) for job in jobs]
+
+    def _asks(self, job: Job, submission: Submission | None) -> bool:
+        return submission is not None and submission.outcome == "unknown" and self._has_list(job)
 
     def _has_list(self, job: Job) -> bool:
         """Whether its upstream can list, and with the key that sent it: another's shows neither it nor its absence."""
         route = self.routes.of(job)
         return route is not None and route.adapter.facts.can_list and route.knows(job)
 
-    def run(self, job: Job, moment: Moment) -> None:
+    def run(self, job: Job, submission: Submission | None, moment: Moment) -> None:
         """Settle one submit, or come back to it."""
-        submission = self.submissions.of_job(job)
         if submission is None or submission.outcome in {"absent", "refused"}:
             # The process died between the two writes of an outcome; nothing was made.
             self._requeue(job, "absent", moment)

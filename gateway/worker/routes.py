@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from gateway.jobs.catalogue import Catalogue
+from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Job
 from gateway.jobs.ports import Claims, Lanes
 from gateway.upstreams.port import ContentNotReady, Key, NoAnswer, NotAccepted, Upstream
 from gateway.worker.paces import Paces
+
+log = logging.getLogger(__name__)
 
 Heard = NotAccepted | NoAnswer | ContentNotReady
 
@@ -100,13 +104,23 @@ class Routes:
         return min(wanted, max(1, per_minute // 60)) if per_minute else wanted
 
     def afford(self, upstream: str, key: str, wanted: int, *, now: float, owed: bool = False) -> int:
-        """Take up to `wanted` requests from a key's rate; all of them where it has no limit, or with `owed`."""
+        """Take up to `wanted` requests from a key's rate; all of them where it has no limit, or with `owed`.
+
+        Raises Unavailable, except with `owed`: what has begun is not broken off for it.
+        """
         if not wanted:
             return 0
-        per_minute = self._per_minute(upstream, key, now)
         granted = wanted
-        if per_minute:
-            granted = self.lanes.take_requests(upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed)
+        try:
+            per_minute = self._per_minute(upstream, key, now)
+            if per_minute:
+                granted = self.lanes.take_requests(
+                    upstream, key, wanted=wanted, per_minute=per_minute, now=now, owed=owed
+                )
+        except Unavailable as error:
+            if not owed:
+                raise
+            log.warning("A request at %s is not counted: %s", upstream, error.message)
         self.paces.asked(upstream, key, granted, now=now)
         return granted
 
@@ -120,11 +134,17 @@ class Routes:
         return self.lanes.next_request_at(upstream, key, per_minute=per_minute, now=now) if per_minute else now
 
     def heard(self, upstream: str, key: str, outcome: Heard, *, now: float) -> None:
-        """Take note of an upstream's answer: a 429 for rate narrows the key's pace for everybody."""
-        if outcome.answer.status == _TOO_MANY:
-            configured = self.upstreams[upstream].requests_per_minute
-            asked_s = outcome.retry_after_s
-            self.paces.turned_away(upstream, key, configured=configured, retry_after_s=asked_s, now=now)
+        """Take note of an upstream's answer: a 429 for rate narrows the key's pace for everybody.
+
+        Raises nothing: what is made of the answer is worth more than the pace, which the next 429 narrows as well.
+        """
+        if outcome.answer.status != _TOO_MANY:
+            return
+        configured = self.upstreams[upstream].requests_per_minute
+        try:
+            self.paces.turned_away(upstream, key, configured=configured, retry_after_s=outcome.retry_after_s, now=now)
+        except Unavailable as error:
+            log.warning("The pace of a key of %s is not narrowed: %s", upstream, error.message)
 
     def _per_minute(self, upstream: str, key: str, now: float) -> int:
         configured = self.upstreams[upstream].requests_per_minute

@@ -176,8 +176,9 @@ class SubmitStep:
             case NotAccepted():
                 self._not_accepted(job, submission, outcome, moment)
             case NotSent():
+                self._nothing_made(submission, moment)
                 due_at = moment() + delay(SUBMIT_DELAYS_S, job.tries)
-                self._requeue(job, submission, moment, event="not_sent", detail={}, due_at=due_at)
+                self._requeue(job, moment, event="not_sent", detail={}, due_at=due_at)
             case Unknown():
                 self._lost(job, submission, outcome, moment)
 
@@ -212,15 +213,18 @@ class SubmitStep:
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=False, detail=detail))
 
     def _not_accepted(self, job: Job, submission: Submission, outcome: NotAccepted, moment: Moment) -> None:
+        self._nothing_made(submission, moment)
         asked_s, now = outcome.retry_after_s, moment()
         # Without a status there was nobody to turn it away.
         gone = outcome.answer.status is None
         self.routes.heard(submission.upstream, submission.key, outcome, now=now)
         self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=now, unreachable=gone)
-        at_once = gone and self.failover.elsewhere(job, submission.upstream, now=now)
+        at_once = gone and self.persistence.write(
+            lambda: self.failover.elsewhere(job, submission.upstream, now=moment())
+        )
         due_at = now if at_once else now + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)
         detail = told(outcome.answer, reason=outcome.reason)
-        self._requeue(job, submission, moment, event="not_accepted", detail=detail, due_at=due_at)
+        self._requeue(job, moment, event="not_accepted", detail=detail, due_at=due_at)
 
     def _key_taken(self, submission: Submission, moment: Moment) -> None:
         self.rests.answered(submission.upstream, submission.key)
@@ -229,8 +233,9 @@ class SubmitStep:
     def _refused(self, job: Job, submission: Submission, outcome: Refused, moment: Moment) -> None:
         others = [name for name in job.routes if name != submission.upstream]
         if outcome.code == "model_not_found" and others:
+            self._nothing_made(submission, moment)
             detail = told(outcome.answer, reason=outcome.code, message=outcome.message)
-            self._requeue(job, submission, moment, event="not_served", detail=detail, due_at=moment(), routes=others)
+            self._requeue(job, moment, event="not_served", detail=detail, due_at=moment(), routes=others)
             self._key_taken(submission, moment)
             return
         failure = Failure(code=outcome.code, message=outcome.message)
@@ -242,20 +247,25 @@ class SubmitStep:
 
     def _key_refused(self, job: Job, submission: Submission, outcome: KeyRefused, moment: Moment) -> None:
         log.error("Upstream %s refuses key %s (%s).", submission.upstream, submission.key, outcome.reason)
-        # First that nothing was made: dead before that, the job would have to be looked for with a key that is refused.
-        self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
+        self._nothing_made(submission, moment)
         self.persistence.write(
             lambda: self.lanes.pause(
                 submission.upstream, submission.key, reason=outcome.reason, answer=outcome.message, now=moment()
             )
         )
         detail = told(outcome.answer, reason=outcome.reason)
-        self._requeue(job, submission, moment, event="key_refused", detail=detail, due_at=moment())
+        self._requeue(job, moment, event="key_refused", detail=detail, due_at=moment())
+
+    def _nothing_made(self, submission: Submission, moment: Moment) -> None:
+        """First of all after such an answer: dead before that, the job would have to be looked for.
+
+        Perhaps with a key that is refused, or at an upstream without a list, which proves nothing.
+        """
+        self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
 
     def _requeue(
         self,
         job: Job,
-        submission: Submission,
         moment: Moment,
         *,
         event: str,
@@ -263,7 +273,6 @@ class SubmitStep:
         due_at: float,
         routes: Sequence[str] | None = None,
     ) -> None:
-        self.persistence.write(lambda: self.submissions.refused(submission, absent=True, now=moment()))
         self.persistence.record(
             lifecycle.requeue(job, event=event, due_at=due_at, at=moment(), detail=detail, routes=routes)
         )

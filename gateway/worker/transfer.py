@@ -144,11 +144,8 @@ class TransferStep:
         """Ask where else the content lies, once it was not to be had without: signed links are kept nowhere."""
         if not (job.tries or job.missing):
             return ()
-        try:
-            # Owed: right after the request that this try was granted, a slow rate would never grant a second.
-            self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
-        except Unavailable:
-            return ()
+        # Owed: right after the request that this try was granted, a slow rate would never grant a second.
+        self.routes.afford(route.name, key.name, 1, now=moment(), owed=True)
         said = route.adapter.poll(job.upstream_job_id or "", key)
         self.metrics.polled(upstream=route.name, outcome=type(said).__name__)
         return said.content_urls if isinstance(said, Finished) else ()

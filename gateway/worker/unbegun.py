@@ -1,6 +1,7 @@
 """Unbegun claims: what a worker took and could not begin, since its database failed in between, is given back.
 
-The worker is alive, so nobody else does it, and the lease of a transfer lasts for minutes.
+The worker is alive, so nobody else does it, and the lease of a transfer lasts for minutes. Submits that are under way
+or looked for are left to theirs: their claim is what tells others that somebody may still be sending.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Unbegun:
     def give_back(self, moment: Moment) -> None:
         """Make due what was claimed and not begun; raises Unavailable, and then remembers it.
 
-        Before the next claims: what those begin must not lie within a span that is still to be given back.
+        Before the next claims: what those begin must not lie within a span that is still to be given back. Where a
+        clock was set back it may all the same; then a transfer or a poll is made twice, and one of them is heard.
         """
         while self._spans:
             # Taken out first: a fault of ours here must not end every tick there will be.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -97,3 +98,36 @@ def test_the_looks_for_a_second_lost_answer_are_counted_anew(worker: Worker) -> 
     worker.upstream.pages.extend([SILENT] * 2)
     worker.live(30, every_s=1)
     assert worker.now(job).upstream_job_id == "up_2"
+
+
+@pytest.mark.parametrize("absent", [True, False])
+def test_what_is_known_to_have_been_turned_away_waits_for_no_keys_rate(
+    make_worker: Callable[..., Worker], *, absent: bool
+) -> None:
+    worker = make_worker(requests_per_minute=7)
+    job = worker.lost()
+    worker.world.submissions.refused(worker.submission(job), absent=absent, now=worker.time())
+    worker.routes.afford("main", "one", 30, now=worker.time(), owed=True)  # spent for minutes
+    look(worker)
+    assert worker.now(job).status is Status.QUEUED
+    assert worker.upstream.asked_after == []
+
+
+def test_a_walk_is_admitted_before_the_polls_are(make_worker: Callable[..., Worker]) -> None:
+    worker = make_worker(requests_per_minute=7)
+    worker.upstream.unfinished_polls = 999
+    for number in range(3):
+        worker.rendering(prompt=f"cat {number}")
+        worker.time.on(60)
+    job = worker.lost()
+    steps = worker.reconcile, worker.poll
+    for _ in range(25):
+        worker.time.on(1)
+        # As a tick does: every step claims before any of their threads has begun.
+        work = [step.claim(worker=worker.name, limit=9, moment=worker.moment()) for step in steps]
+        for piece in itertools.chain.from_iterable(work):
+            piece()
+        if worker.upstream.asked_after:
+            break
+    assert worker.upstream.asked_after == [None]
+    assert worker.now(job).status is Status.SUBMITTING

@@ -124,7 +124,7 @@ def test_a_poll_for_links_is_taken_from_the_rate_of_those_who_come_later(make_wo
     assert worker.routes.afford("main", "one", 1, now=worker.time()) == 1
 
 
-def test_a_database_that_is_away_for_a_moment_costs_the_links_and_not_the_try(
+def test_a_database_that_is_away_for_a_moment_does_not_cost_the_try(
     make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worker = make_worker(requests_per_minute=7)

@@ -116,7 +116,7 @@ def test_a_turn_that_was_taken_and_not_paid_for_holds_no_room_of_its_lane(
         limited.posted(prompt=f"cat {number}")
     alive = living(limited, limited.submit)
     monkeypatch.setattr(limited.world.lanes, "take_requests", Failing(limited.world.lanes.take_requests))
-    # As many as its rate may grant together.
+    # As many as it has threads.
     assert [alive.tick(), alive.tick()] == [0, 4]
 
 
