@@ -120,7 +120,7 @@ def test_a_minutes_requests_may_come_at_once_and_then_evenly(world: World) -> No
     assert take(world, NOW + 10, client="bob") is None
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.floats(0, 20), min_size=1, max_size=30), per_minute=st.integers(1, 20))
 def test_the_wait_that_is_told_is_the_wait_that_is_needed(world: World, steps: list[float], per_minute: int) -> None:
     client, now = f"client{hash((tuple(steps), per_minute))}", NOW

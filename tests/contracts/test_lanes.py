@@ -29,7 +29,7 @@ def key_state(world: World) -> KeyState:
 # -- rates -------------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     per_minute=st.sampled_from([1, 2, 7, 59, 60, 61, 120, 600, 3000]),
     steps=st.lists(st.tuples(st.floats(0, 25), st.integers(1, 500)), min_size=1, max_size=25),

@@ -234,7 +234,7 @@ def test_the_store_keeps_its_promises_under_any_sequence_of_steps(sqlite_templat
     run_state_machine_as_test(
         Store,
         settings=settings(
-            max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck),
+            max_examples=60, stateful_step_count=40, suppress_health_check=list(HealthCheck),
             print_blob=True,
         ),
     )  # fmt: skip

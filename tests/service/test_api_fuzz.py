@@ -33,7 +33,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @DOCUMENT.parametrize()
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 def test_made_up_requests_are_answered_as_the_document_says(case: Any) -> None:
     answer = case.call(headers=WORLDS[-1].key("alice"))
     assert answer.status_code < 500

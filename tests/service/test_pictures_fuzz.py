@@ -42,7 +42,7 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(data[:length]) + draw(st.binary(max_size=16))
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
 @given(data=damaged())
 def test_a_damaged_picture_is_refused_by_name_or_taken(world: World, data: bytes) -> None:
     form = {"prompt": "p", "input_reference": (io.BytesIO(data), "picture.png")}

@@ -169,7 +169,7 @@ def test_a_jpeg_laid_out_unusually_is_drawn_anew() -> None:
     assert same_scene(opened(drawn.data), image)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(kind=st.sampled_from(KINDS), data=st.data())
 def test_whatever_is_damaged_the_stripper_answers_and_never_grows_a_file(kind: str, data: st.DataObject) -> None:
     whole = bytearray(full_of_metadata(kind))
