@@ -164,10 +164,11 @@ class SqlClaims:
         with self._database.write() as connection:
             connection.execute(given_back)
 
-    def release_unbegun(self, worker: str, *, since: float, until: float, due_at: float) -> int:
-        """Give back what a worker claimed from `since` to `until`, save submits under way; return how many.
+    def release_unbegun(self, worker: str, *, since: float, until: float, due_at: float) -> tuple[int, int]:
+        """Give back what a worker claimed from `since` to `until`, save submits under way.
 
-        Of those the claim is what tells others that somebody may still be sending.
+        Of those the claim is what tells others that somebody may still be sending. Return how many were given back, and
+        how many are left, since somebody has them locked.
         """
         unbegun = sa.and_(
             jobs.c.claimed_by == worker,
@@ -176,17 +177,19 @@ class SqlClaims:
         )
         # Looked at before the writer's lock is asked for: mostly nothing could be claimed at all.
         with self._database.read() as connection:
-            if connection.scalar(sa.select(jobs.c.id).where(unbegun).limit(1)) is None:
-                return 0
-        # One that is locked is being changed by somebody, and no reason to keep every step waiting.
-        picked = sa.select(jobs.c.id).where(unbegun).with_for_update(skip_locked=True)
+            found = len(connection.scalars(sa.select(jobs.c.id).where(unbegun)).all())
+        if not found:
+            return 0, 0
+        # One that is locked is no reason to keep every step waiting.
+        picked = sa.select(jobs.c.id).where(unbegun).with_for_update(key_share=True, skip_locked=True)
         given_back = (
             sa.update(jobs)
             .where(jobs.c.id.in_(picked))
             .values(due_at=due_at, claimed_by=None, claim_token=jobs.c.claim_token + 1)
         )
         with self._database.write() as connection:
-            return connection.execute(given_back).rowcount
+            count = connection.execute(given_back).rowcount
+        return count, max(0, found - count)
 
     def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
         """Return queued jobs, oldest first, from behind `after`."""

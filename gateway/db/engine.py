@@ -13,7 +13,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection, Engine, make_url
+from sqlalchemy.engine import Connection, Engine, ExceptionContext, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
@@ -173,17 +173,14 @@ def translated() -> Iterator[None]:
             raise
         raise _unavailable(_reason(error)) from error
     except DBAPIError as error:
+        if _is_read_only(error.orig):
+            raise _unavailable("The database takes no writes at present.") from error
         if error.connection_invalidated:
             raise _unavailable("The database connection was lost.") from error
-        if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
-            raise _unavailable("The database takes no writes at present.") from error
         if _is_unmigrated(error):
             raise _unavailable(_UNMIGRATED) from error
         raise
 
-
-_READ_ONLY = "25006"
-"""PostgreSQL's answer on a standby, and where a provider lets nobody write since the disk is full."""
 
 _UNMIGRATED = "The database is not at this program's schema yet."
 
@@ -191,6 +188,11 @@ _UNMIGRATED = "The database is not at this program's schema yet."
 def _is_wrong_statement(error: OperationalError) -> bool:
     """Whether SQLite, which has one class for everything, means the statement itself."""
     return getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR and not _is_unmigrated(error)
+
+
+def _is_read_only(error: BaseException | None) -> bool:
+    """Whether PostgreSQL takes no writes: as a standby, and where a provider lets nobody write to a full disk."""
+    return getattr(error, "sqlstate", None) == "25006"
 
 
 def _is_unmigrated(error: DBAPIError) -> bool:
@@ -239,7 +241,16 @@ def _postgres_engine(url: sa.URL, pool_size: int, busy_timeout_s: float) -> Engi
         },
     )
     _begin_ourselves(engine)
+    _leave_what_is_read_only(engine)
     return engine
+
+
+def _leave_what_is_read_only(engine: Engine) -> None:
+    @event.listens_for(engine, "handle_error")
+    def renew(context: ExceptionContext) -> None:
+        # A session may stay so for as long as it lives, though the server, or the one that took over, writes again.
+        if _is_read_only(context.original_exception):
+            context.is_disconnect = True
 
 
 def _sqlite_engine(url: sa.URL, synchronous: str, pool_size: int, busy_timeout_s: float) -> Engine:

@@ -125,9 +125,10 @@ class SqlSubmissions:
         """A complete walk found no orphan; only the first is remembered."""
         self._resolve(submission, walked_at=sa.func.coalesce(submissions.c.walked_at, now))
 
-    def free(self, submission: Submission, *, now: float) -> None:
-        """Free the slot of a submission."""
-        self._set(submissions.c.id == submission.id, slot_released_at=now, due_at=None)
+    def free(self, submission: Submission, *, now: float) -> bool:
+        """Free the slot of a submission; False where its outcome is no longer the one that it was read with."""
+        unchanged = submissions.c.outcome == submission.outcome
+        return self._set(submissions.c.id == submission.id, unchanged, slot_released_at=now, due_at=None)
 
     def abandoned_again(self, submission: Submission, *, due_at: float, cancel_sent: bool) -> None:
         """Look at an abandoned submission again later."""
@@ -141,9 +142,9 @@ class SqlSubmissions:
         """Write what is learned of a lost answer, unless it was found meanwhile: what is accepted stays so."""
         self._set(submissions.c.id == submission.id, submissions.c.outcome == "unknown", **values)
 
-    def _set(self, *which: sa.ColumnElement[bool], **values: object) -> None:
+    def _set(self, *which: sa.ColumnElement[bool], **values: object) -> bool:
         with self._database.write() as connection:
-            connection.execute(sa.update(submissions).where(*which).values(**values))
+            return connection.execute(sa.update(submissions).where(*which).values(**values)).rowcount == 1
 
     def of_job(self, job: Job) -> Submission | None:
         """Return the latest submission of a job."""

@@ -30,6 +30,9 @@ _MOST_PAGES = 200
 _LEAST_LOOKS = 4
 """Before a video is given up whose list gives no answer, however long ago its answer was lost."""
 
+_ABOUT_TO_WRITE_S = 10.0
+"""Twice as long as whoever has an answer in hand waits before it tries again to write it down."""
+
 _SNAPSHOT = re.compile(r"-\d{4}-?\d{2}-?\d{2}$")
 """The date that some upstreams put behind a model's name in their answers."""
 
@@ -76,23 +79,24 @@ class ReconcileStep:
         now = moment()
         lease_s = self.limits.reconcile_lease_s
         claimed = self.claims.due(Status.SUBMITTING, worker=worker, limit=limit, lease_s=lease_s, now=now)
-        known = {job.id: self.submissions.of_job(job) for job in claimed}
-        asking = [job for job in claimed if self._asks(job, known[job.id])]
+        asking = [job for job in claimed if self._asks(job)]
         # Here, before the polls ask for it: in its own thread a walk would come last, and get nothing for ever.
         admitted = self.routes.admitted(asking, claims=self.claims, now=now, put_off=self.put_off)
         jobs = [job for job in claimed if job in admitted or job not in asking]
-        return [partial(self.run, job, known[job.id], moment) for job in jobs]
+        return [partial(self.run, job, moment) for job in jobs]
 
-    def _asks(self, job: Job, submission: Submission | None) -> bool:
-        return submission is not None and submission.outcome == "unknown" and self._has_list(job)
+    def _asks(self, job: Job) -> bool:
+        submission = self.submissions.of_job(job) if self._has_list(job) else None
+        return submission is not None and submission.outcome == "unknown"
 
     def _has_list(self, job: Job) -> bool:
         """Whether its upstream can list, and with the key that sent it: another's shows neither it nor its absence."""
         route = self.routes.of(job)
         return route is not None and route.adapter.facts.can_list and route.knows(job)
 
-    def run(self, job: Job, submission: Submission | None, moment: Moment) -> None:
+    def run(self, job: Job, moment: Moment) -> None:
         """Settle one submit, or come back to it."""
+        submission = self.submissions.of_job(job)
         if submission is None or submission.outcome in {"absent", "refused"}:
             # The process died between the two writes of an outcome; nothing was made.
             self._requeue(job, "absent", moment)
@@ -104,8 +108,9 @@ class ReconcileStep:
     def _look(self, job: Job, submission: Submission, moment: Moment) -> None:
         closed_at = submission.closed_at
         if closed_at is None:
-            # Nobody saw the socket close: its deadline has passed or its process is dead, so it closed by now.
-            closed_at = moment()
+            # Nobody saw the socket close: its deadline has passed or its process is dead, so it closed by now. Where the
+            # database was away, though, a living process may be about to write down what it was answered.
+            closed_at = moment() + _ABOUT_TO_WRITE_S
             self.persistence.write(lambda: self.submissions.lost(submission, now=closed_at))
         route = self.routes.of(job)
         if route is None:
@@ -228,10 +233,15 @@ class ReconcileStep:
             # Its process may still be sending: nobody can say yet what was lost.
             self._again(job, "not_closed_yet", closed_at, moment)
         elif self.limits.resubmit_unknown:
-            self.persistence.write(lambda: self.submissions.free(submission, now=moment()))
-            self._requeue(job, "submitted_again_unproven", moment)
+            self._submit_again(job, submission, moment)
         else:
             self._fail(job, _UNKNOWN, moment)
+
+    def _submit_again(self, job: Job, submission: Submission, moment: Moment) -> None:
+        if self.persistence.write(lambda: self.submissions.free(submission, now=moment())):
+            self._requeue(job, "submitted_again_unproven", moment)
+        else:
+            self._again(job, "answered_late", moment(), moment)
 
     def _requeue(self, job: Job, event: str, moment: Moment) -> None:
         self.persistence.record(lifecycle.requeue(job, event=event, due_at=moment(), at=moment(), detail={}))

@@ -213,16 +213,17 @@ class SubmitStep:
         self.persistence.record(lifecycle.fail(job, failure, at=moment(), upstream_done=False, detail=detail))
 
     def _not_accepted(self, job: Job, submission: Submission, outcome: NotAccepted, moment: Moment) -> None:
-        self._nothing_made(submission, moment)
-        asked_s, now = outcome.retry_after_s, moment()
+        asked_s = outcome.retry_after_s
         # Without a status there was nobody to turn it away.
         gone = outcome.answer.status is None
-        self.routes.heard(submission.upstream, submission.key, outcome, now=now)
-        self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=now, unreachable=gone)
+        # In memory, and before its slot is free: the next job in the queue is not to run into the same answer.
+        self.rests.turned_away(submission.upstream, submission.key, asked_s=asked_s, now=moment(), unreachable=gone)
+        self._nothing_made(submission, moment)
+        self.routes.heard(submission.upstream, submission.key, outcome, now=moment())
         at_once = gone and self.persistence.write(
             lambda: self.failover.elsewhere(job, submission.upstream, now=moment())
         )
-        due_at = now if at_once else now + delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s)
+        due_at = moment() + (0.0 if at_once else delay(SUBMIT_DELAYS_S, job.tries, asked_s=asked_s))
         detail = told(outcome.answer, reason=outcome.reason)
         self._requeue(job, moment, event="not_accepted", detail=detail, due_at=due_at)
 

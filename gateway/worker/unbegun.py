@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Release(Protocol):
     """As `Claims.release_unbegun`."""
 
-    def __call__(self, worker: str, *, since: float, until: float, due_at: float) -> int:
-        """Return how many claims were given back; raises Unavailable."""
+    def __call__(self, worker: str, *, since: float, until: float, due_at: float) -> tuple[int, int]:
+        """Return how many claims were given back, and how many are left for now; raises Unavailable."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -52,13 +52,17 @@ class Unbegun:
         Before the next claims: what those begin must not lie within a span that is still to be given back. Where a
         clock was set back it may all the same; then a transfer or a poll is made twice, and one of them is heard.
         """
-        while self._spans:
-            # Taken out first: a fault of ours here must not end every tick there will be.
-            since, until = self._spans.pop()
+        # Taken out first: a fault of ours here must not end every tick there will be.
+        spans, self._spans = self._spans, []
+        while spans:
+            since, until = spans[-1]
             try:
-                count = self.release(self.worker, since=since, until=until, due_at=moment())
+                count, left = self.release(self.worker, since=since, until=until, due_at=moment())
             except Unavailable:
-                self._spans.append((since, until))
+                self._spans += spans
                 raise
+            spans.pop()
+            if left:
+                self._spans.append((since, until))
             if count:
                 log.info("%d claims that could not be begun are given back.", count)

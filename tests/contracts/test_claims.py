@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 
 from gateway.db.claims import SqlClaims
 from gateway.db.engine import Database
+from gateway.db.tables import jobs
 from gateway.jobs import lifecycle
 from gateway.jobs.job import Job, Status
 from tests.contracts.world import LANE, NOW, World, race
@@ -206,12 +208,12 @@ def test_what_a_worker_claimed_in_a_span_is_given_back_and_no_other_claim(world:
         world.storing(lane=lane)
         claims.append(claimed_at(world, Status.STORING, now, worker=worker))
     before, first, last, after, others = claims
-    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 9) == 2
+    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 9) == (2, 0)
     for job in (first, last):
         assert not world.claims.holds(job)
         assert (world.now_holds(job).due_at, world.now_holds(job).claimed_by) == (NOW + 9, None)
     assert all(world.claims.holds(job) for job in (before, after, others))
-    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 99) == 0
+    assert world.claims.release_unbegun("w", since=NOW + 2, until=NOW + 4, due_at=NOW + 99) == (0, 0)
 
 
 def test_queued_and_rendering_claims_are_given_back_and_submits_under_way_are_not(world: World) -> None:
@@ -221,7 +223,22 @@ def test_queued_and_rendering_claims_are_given_back_and_submits_under_way_are_no
     submitting, _ = world.submitting(lane=lane, now=NOW + 30)
     preparing = world.claimed(lane=lane, now=NOW + 30)
     assert submitting.claimed_by == preparing.claimed_by == polled.claimed_by == "w"
-    assert world.claims.release_unbegun("w", since=NOW + 30, until=NOW + 30, due_at=NOW + 31) == 2
+    assert world.claims.release_unbegun("w", since=NOW + 30, until=NOW + 30, due_at=NOW + 31) == (2, 0)
     assert world.claims.holds(submitting)
     for job in (polled, preparing):
         assert world.now_holds(job).due_at == NOW + 31
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_claim_that_somebody_has_locked_is_left_for_later_and_not_waited_for(world: World) -> None:
+    lane = replace(LANE, max_concurrent=99)
+    for _ in range(2):
+        world.storing(lane=lane)
+    locked, free = world.claims.due(Status.STORING, worker="w", limit=2, lease_s=600, now=NOW + 1)
+    span = {"since": NOW + 1, "until": NOW + 1, "due_at": NOW + 2}
+    with world.database.write() as connection:
+        connection.execute(sa.select(jobs.c.id).where(jobs.c.id == locked.id).with_for_update())
+        assert world.claims.release_unbegun("w", **span) == (1, 1)
+    assert world.claims.holds(locked)
+    assert not world.claims.holds(free)
+    assert world.claims.release_unbegun("w", **span) == (1, 0)

@@ -330,3 +330,9 @@ def test_a_server_that_takes_no_writes_for_now_is_unavailable(postgres: Database
     postgres.engine.dispose()
     with pytest.raises(Unavailable, match="takes no writes"):
         post(postgres)
+    with postgres.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql("SET default_transaction_read_only = off")
+        connection.exec_driver_sql(f"ALTER DATABASE {postgres.url.database} RESET default_transaction_read_only")
+        connection.invalidate()
+    # Not even the sessions that were opened meanwhile are left behind.
+    post(postgres)

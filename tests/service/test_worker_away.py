@@ -7,14 +7,16 @@ from dataclasses import replace
 
 import pytest
 
+from gateway.jobs.errors import Unavailable
 from gateway.jobs.job import Status
+from gateway.jobs.ports import Submission
 from gateway.upstreams.port import Answer, ContentNotReady, NoAnswer, NotAccepted
 from gateway.worker.failover import Failover
 from tests.service.test_worker_reconcile import accepted_but_unheard, an, look
 from tests.service.test_worker_transfer import fetch
 from tests.service.test_worker_unbegun import Failing
 from tests.worker_remotes import page
-from tests.worker_world import Worker
+from tests.worker_world import LIMITS, Worker
 
 TOO_MANY = Answer(status=429, body="{}", elapsed_s=0.01)
 GONE = Answer(status=None)
@@ -36,18 +38,60 @@ def test_a_submit_that_was_turned_away_is_in_no_doubt(worker: Worker, narrow_fai
     assert worker.slots() == 0
 
 
-def test_that_nothing_was_made_is_on_disk_before_anything_else(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_that_nothing_was_made_is_on_disk_before_the_pace_is_narrowed(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     known: list[str] = []
     job = worker.posted()
-
-    def seen(self: Failover, *_: object, **__: object) -> bool:
-        known.append(worker.submission(job).outcome)
-        return False
-
-    monkeypatch.setattr(Failover, "elsewhere", seen)
-    worker.upstream.submits.append(NotAccepted(reason="refused", answer=GONE))
+    monkeypatch.setattr(worker.world.lanes, "narrow", lambda *_, **__: known.append(worker.submission(job).outcome))
+    worker.upstream.submits.append(NotAccepted(reason="rate", answer=TOO_MANY))
     assert worker.run(worker.submit) == 1
     assert known == ["absent"]
+
+
+@pytest.mark.parametrize("resubmit", [False, True])
+def test_an_answer_in_hand_is_not_taken_for_lost_when_the_database_comes_back_after_its_lease(
+    make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch, *, resubmit: bool
+) -> None:
+    worker = make_worker(limits=replace(LIMITS, resubmit_unknown=resubmit))
+    worker.upstream.facts = replace(worker.upstream.facts, can_list=False)
+    accepted, looked = worker.world.submissions.accepted, []
+
+    def away_past_the_lease(*args: object, **named: object) -> None:
+        if not looked:
+            worker.time.on(worker.limits.submit_lease_s + 1)
+            looked.append(worker.run(worker.reconcile))  # another worker: the database is back for it already
+            raise Unavailable("away", code="unavailable")
+        accepted(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker.world.submissions, "accepted", away_past_the_lease)
+    job = worker.posted()
+    assert worker.run(worker.submit) == 1
+    assert looked == [1]
+    worker.live(30, every_s=1)
+    assert (worker.now(job).upstream_job_id, worker.now(job).status) == ("up_1", Status.COMPLETED)
+    assert len(worker.upstream.posts) == 1
+
+
+def test_what_is_answered_right_before_it_is_submitted_again_is_not(
+    make_worker: Callable[..., Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker = make_worker(limits=replace(LIMITS, resubmit_unknown=True))
+    worker.upstream.facts = replace(worker.upstream.facts, can_list=False)
+    job = worker.lost()
+    free = worker.world.submissions.free
+
+    def answered(submission: Submission, *, now: float) -> bool:
+        worker.world.submissions.accepted(submission, upstream_job_id="up_late", now=now)
+        return free(submission, now=now)
+
+    monkeypatch.setattr(worker.world.submissions, "free", answered)
+    look(worker)
+    assert worker.events(job)[-1] == "answered_late"
+    assert worker.slots() == 1
+    look(worker)
+    assert (worker.now(job).status, worker.now(job).upstream_job_id) == (Status.RENDERING, "up_late")
+    assert len(worker.upstream.posts) == 1
 
 
 def test_another_upstream_is_looked_for_once_the_database_is_back(

@@ -227,7 +227,7 @@ def test_a_second_walk_that_began_too_early_proves_nothing_though_it_ends_late(w
 
     worker.upstream.page = slow  # type: ignore[assignment,method-assign]
     [claimed] = worker.world.claims.due(Status.SUBMITTING, worker="a", limit=1, lease_s=60, now=worker.now(job).due_at)
-    worker.reconcile.run(claimed, submission, worker.moment())
+    worker.reconcile.run(claimed, worker.moment())
     assert worker.now(job).status is Status.SUBMITTING
     assert worker.submission(job).walked_at == submission.walked_at
 

@@ -48,7 +48,7 @@ def away() -> Unavailable:
 
 
 def ticker(*steps: tuple[Step, Pool], now: Callable[[], float] | None = None, wakes: Wakes | None = None) -> Ticker:
-    unbegun = Unbegun(worker="w", release=lambda *_, **__: 0)
+    unbegun = Unbegun(worker="w", release=lambda *_, **__: (0, 0))
     return Ticker(
         worker="w", steps=steps, database_now=now or Time(), monotonic=Time(), wakes=wakes or Wakes(), unbegun=unbegun
     )

@@ -140,8 +140,9 @@ def test_a_database_that_is_away_for_a_moment_does_not_cost_the_try(
         return take(*args, **named)
 
     monkeypatch.setattr(worker.world.lanes, "take_requests", away_when_owed)
+    worker.upstream.polls.append(Finished(answer=SAID, content_urls=("https://cdn.example/1",)))
     assert fetch(worker, job, film()).status is Status.COMPLETED
-    assert worker.upstream.offered == [(), ()]
+    assert worker.upstream.offered == [(), ("https://cdn.example/1",)]
 
 
 @pytest.mark.parametrize("outcome", [film(breaks_after=5), NOT_YET])

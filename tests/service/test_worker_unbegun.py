@@ -169,7 +169,7 @@ def test_a_fault_in_giving_back_ends_one_tick_and_not_every_one(
     monkeypatch.setattr(worker.world.claims, "due", Failing(worker.world.claims.due))
     assert alive.tick() == 0
 
-    def faulty(*_: object, **__: object) -> int:
+    def faulty(*_: object, **__: object) -> tuple[int, int]:
         raise ValueError("a fault")
 
     alive.ticker.unbegun.release = faulty

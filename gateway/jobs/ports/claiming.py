@@ -140,8 +140,8 @@ class Submissions(Protocol):
     def abandoned_again(self, submission: Submission, *, due_at: float, cancel_sent: bool) -> None:
         """Look at an abandoned submission again later."""
 
-    def free(self, submission: Submission, *, now: float) -> None:
-        """Free the slot of a submission."""
+    def free(self, submission: Submission, *, now: float) -> bool:
+        """Free the slot of a submission; False where its outcome is no longer the one that it was read with."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
