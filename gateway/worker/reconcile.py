@@ -108,8 +108,8 @@ class ReconcileStep:
     def _look(self, job: Job, submission: Submission, moment: Moment) -> None:
         closed_at = submission.closed_at
         if closed_at is None:
-            # Nobody saw the socket close: its deadline has passed or its process is dead, so it closed by now. Where the
-            # database was away, though, a living process may be about to write down what it was answered.
+            # Nobody saw the socket close: its deadline has passed or its process is dead, so it closed by now. But a
+            # living process for which the database was away may be about to write down what it was answered.
             closed_at = moment() + _ABOUT_TO_WRITE_S
             self.persistence.write(lambda: self.submissions.lost(submission, now=closed_at))
         route = self.routes.of(job)

@@ -323,16 +323,16 @@ def test_a_transaction_that_froze_loses_its_locks_and_says_so(postgres: Database
 
 
 @only_postgres
-def test_a_server_that_takes_no_writes_for_now_is_unavailable(postgres: Database) -> None:
+def test_a_server_that_takes_no_writes_for_now_is_unavailable_and_used_again_once_it_does(postgres: Database) -> None:
     # As one that was the primary until now, or one whose provider lets nobody write since its disk is full.
-    with postgres.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql(f"ALTER DATABASE {postgres.url.database} SET default_transaction_read_only = on")
-    postgres.engine.dispose()
-    with pytest.raises(Unavailable, match="takes no writes"):
-        post(postgres)
-    with postgres.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        connection.exec_driver_sql("SET default_transaction_read_only = off")
-        connection.exec_driver_sql(f"ALTER DATABASE {postgres.url.database} RESET default_transaction_read_only")
-        connection.invalidate()
-    # Not even the sessions that were opened meanwhile are left behind.
+    operator = Database(postgres.url.render_as_string(hide_password=False))
+    setting = f"ALTER DATABASE {postgres.url.database} %s default_transaction_read_only %s"
+    with operator.engine.connect() as session:
+        session.exec_driver_sql(setting % ("SET", "= on"))
+        postgres.engine.dispose()
+        with pytest.raises(Unavailable, match="takes no writes"):
+            post(postgres)
+        session.exec_driver_sql(setting % ("RESET", ""))
+    operator.close()
+    # Not even in the session that was opened meanwhile, which stays as it was for as long as it lives.
     post(postgres)

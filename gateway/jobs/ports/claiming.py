@@ -48,8 +48,11 @@ class Claims(Protocol):
     def release_all(self, claimed: Sequence[Job], *, due_at: float) -> None:
         """Give claims back unused; nothing of those that are no longer held."""
 
-    def release_unbegun(self, worker: str, *, since: float, until: float, due_at: float) -> int:
-        """Give back what a worker claimed from `since` to `until`, save submits under way; return how many."""
+    def release_unbegun(self, worker: str, *, since: float, until: float, due_at: float) -> tuple[int, int]:
+        """Give back what a worker claimed from `since` to `until`, save submits under way.
+
+        Return how many were given back, and how many are left, since somebody has them locked.
+        """
 
     def queued(self, *, after: Job | None, limit: int) -> Sequence[Job]:
         """Return queued jobs, oldest first, from behind `after`."""
