@@ -340,7 +340,7 @@ def test_rivals_are_other_jobs_equal_requests_that_ended_unknown_near_it(world: 
 
 
 def test_an_abandoned_submission_is_claimed_by_one_and_comes_back_with_its_lease(world: World) -> None:
-    job, submission = world.rendering()
+    job, _ = world.rendering()
     world.recorder.cancel(job.id, client="ann", now=NOW)
 
     def claim(now: float) -> list[Submission]:
@@ -355,17 +355,22 @@ def test_an_abandoned_submission_is_claimed_by_one_and_comes_back_with_its_lease
     assert later.cancel_sent
     world.submissions.abandoned_again(again, due_at=NOW, cancel_sent=False)  # the claim before: it has no say any more
     assert claim(NOW + 60) == []
-    world.submissions.free(submission, now=NOW + 60)
+    assert world.submissions.free(later, now=NOW + 60)
     assert claim(NOW + 999) == []
     assert len(take(world)) == 0
 
 
 def test_a_freed_slot_is_there_for_the_next(world: World) -> None:
     narrow = replace(LANE, max_concurrent=1)
-    job, submission = world.rendering(lane=narrow)
+    job, begun = world.rendering(lane=narrow)
     world.recorder.cancel(job.id, client="ann", now=NOW)
     world.queued()
     assert take(world, lane=narrow) == []
-    world.submissions.free(submission, now=NOW)
+    # As it was read before its answer was written: it may have been given up, what was accepted is not.
+    assert not world.submissions.free(begun, now=NOW)
+    assert take(world, lane=narrow) == []
+    accepted = world.submissions.of_job(job)
+    assert accepted is not None
+    assert world.submissions.free(accepted, now=NOW)
     assert len(take(world, lane=narrow)) == 1
     assert world.rows(history, job_id=job.id)[-1].event == "cancelled"
