@@ -28,6 +28,10 @@ LEFT_OUT = (
     # A repeated Idempotency-Key is answered with the video that it made, also where that was deleted since.
     "ensure_resource_availability",
 )
+_AT_ONCE = 50
+"""Videos in progress upstream: hundreds are posted at a time, and some requests wait until theirs is finished."""
+_LONGEST_WAIT_S = 65
+"""An answer may be put off for a minute with `Prefer: wait`, and for 20 seconds where an endpoint is tested."""
 _ALONE = "SORA_GATEWAY_FUZZ_ALONE"
 _SIOCSIFFLAGS, _UP_AND_RUNNING = 0x8914, 0x41
 
@@ -42,8 +46,13 @@ def main(arguments: Sequence[str]) -> int:
         return _again_alone(arguments)
     _raise_loopback()
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, weed_server() as store:
-        settings = {"GATEWAY_CLIENT_MAX_UNFINISHED": "1000000", "GATEWAY_POLL_INTERVAL_S": "5"}
-        with World(directory=Path(folder), store=store, upstream={}, settings=settings) as world:
+        settings = {
+            "GATEWAY_CLIENT_MAX_UNFINISHED": "1000000",
+            "GATEWAY_POLL_INTERVAL_S": "1",
+            "GATEWAY_UPSTREAM_MAX_CONCURRENT": str(_AT_ONCE),
+        }
+        upstream = {"max_concurrent": _AT_ONCE}
+        with World(directory=Path(folder), store=store, upstream=upstream, settings=settings) as world:
             gateway = world.serve()
             status = subprocess.run(_command(world, given.examples, given.seed), check=False).returncode
             return 1 if gateway.ended else status
@@ -64,7 +73,8 @@ def _command(world: World, examples: int, seed: int) -> list[str]:
         str(Path(sys.executable).with_name("schemathesis")), "run", str(DOCUMENT),
         "--url", world.url, "--header", f"Authorization: Bearer {world.api_key}",
         "--checks", "all", "--exclude-checks", ",".join(LEFT_OUT),
-        "--max-examples", str(examples), "--seed", str(seed), "--max-redirects", "0", "--request-timeout", "20",
+        "--max-examples", str(examples), "--seed", str(seed), "--max-redirects", "0",
+        "--request-timeout", str(_LONGEST_WAIT_S), "--max-response-time", str(_LONGEST_WAIT_S),
         "--suppress-health-check", "all", "--continue-on-failure", "--warnings", "off", "--no-color",
     ]  # fmt: skip
 
