@@ -96,6 +96,7 @@ class ReconcileStep:
 
     def run(self, job: Job, moment: Moment) -> None:
         """Settle one submit, or come back to it."""
+        # Read anew: since the claim looked, its own process may have written down what it was answered.
         submission = self.submissions.of_job(job)
         if submission is None or submission.outcome in {"absent", "refused"}:
             # The process died between the two writes of an outcome; nothing was made.
